@@ -1,0 +1,41 @@
+"""Learn, compare and tune optimization methods: whole hyperparameter sweeps as compiled JAX programs.
+
+Modules are loaded when they are first used, so that `import jaxopt_intro` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "data", "distributions", "experiment", "journal", "losses", "metrics", "models", "optimizers", "regularizers",
+    "results", "routing", "sweeps", "training", "trees", "typing",
+)  # fmt: skip
+_NAMES = {
+    "Experiment": "experiment",
+    "sweep": "experiment",
+    "load_model": "experiment",
+    "Space": "sweeps.space",
+    "Trial": "sweeps.space",
+    "choice": "distributions",
+    "integer": "distributions",
+    "log_uniform": "distributions",
+    "uniform": "distributions",
+    "make_training": "training",
+}
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

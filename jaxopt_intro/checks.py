@@ -1,0 +1,92 @@
+"""Checks whose errors say what was got, what was expected and how to fix it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def known_name(name: str, known: Iterable[str], what: str) -> str:
+    """Returns `name` if it is known; otherwise says which names are nearest.
+
+    Args:
+        name: The name that was asked for.
+        known: The names that exist.
+        what: What the name stands for, as it reads in the message ("optimizer").
+
+    Returns:
+        `name`, unchanged.
+
+    Raises:
+        ValueError: `name` is not in `known`.
+
+    Examples:
+        >>> known_name("adam", ["sgd", "adam"], "optimizer")
+        'adam'
+        >>> known_name("adm", ["sgd", "adam"], "optimizer")
+        Traceback (most recent call last):
+        ...
+        ValueError: unknown optimizer 'adm'. Did you mean 'adam'? Known: adam, sgd.
+    """
+    known = sorted(known)
+    if name in known:
+        return name
+    raise ValueError(f"unknown {what} {name!r}. {_nearest(name, known)}Known: {', '.join(known) or 'none'}.")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+
+
+def same_shape(predictions: Any, targets: Any, *, function: str) -> None:
+    """Refuses arrays that would broadcast where they must match element by element.
+
+    Args:
+        predictions: An array, or anything with a shape.
+        targets: An array, or anything with a shape.
+        function: The function that asks, for the message.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Examples:
+        >>> import numpy as np
+        >>> same_shape(np.zeros(5), np.zeros((5, 1)), function="squared")
+        Traceback (most recent call last):
+        ...
+        ValueError: squared: got predictions of shape (5,) and targets of shape (5, 1); expected equal shapes, since they are not broadcast. Reshape one of them.
+    """
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"{function}: got predictions of shape {predictions.shape} and targets of shape {targets.shape}; "
+            "expected equal shapes, since they are not broadcast. Reshape one of them."
+        )
+
+
+def class_labels(logits: Any, labels: Any, *, function: str) -> None:
+    """Refuses logits and labels that are not `[..., classes]` and integers `[...]`.
+
+    Args:
+        logits: Scores, the class axis last.
+        labels: Integer classes, one for each row of scores.
+        function: The function that asks, for the message.
+
+    Raises:
+        ValueError: The ranks or leading shapes differ, or the labels are not integers.
+
+    Examples:
+        >>> import numpy as np
+        >>> class_labels(np.zeros((3, 10)), np.zeros(3, int), function="softmax_cross_entropy")
+        >>> class_labels(np.zeros((3, 10)), np.zeros((3, 10)), function="softmax_cross_entropy")
+        Traceback (most recent call last):
+        ...
+        ValueError: softmax_cross_entropy: got logits of shape (3, 10) and labels of shape (3, 10), dtype float64; expected integer labels of shape (3,). For one-hot labels pass labels.argmax(-1).
+    """
+    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or labels.dtype.kind not in "iu":
+        expected = f"integer labels of shape {logits.shape[:-1]}" if logits.ndim else "logits [..., classes]"
+        raise ValueError(
+            f"{function}: got logits of shape {logits.shape} and labels of shape {labels.shape}, "
+            f"dtype {labels.dtype}; expected {expected}. For one-hot labels pass labels.argmax(-1)."
+        )

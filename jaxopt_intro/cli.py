@@ -1,0 +1,345 @@
+"""The command `jaxopt-intro`: arguments in, calls out.
+
+Exit codes: 0 done; 1 every trial failed; 2 something asked is impossible; 130 interrupted, the run can go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+PROGRAM = "jaxopt-intro"
+EXAMPLES = """examples:
+  jaxopt-intro sweep
+      8 learning rates x 4 L2 strengths x 2 optimizers on 5,000 images, in about a minute
+  jaxopt-intro sweep --data fashion_mnist --model linear --optimizer sgd --epochs 10 --penalty l2 \\
+      --log-uniform learning_rate 1e-3 1 --log-uniform l2 1e-6 1e-2 --points learning_rate=16 l2=4
+  jaxopt-intro sweep --choice optimizer adam optax:lion --log-uniform learning_rate 1e-4 1e-1 --random 50
+  jaxopt-intro sweep experiment.toml
+  jaxopt-intro sweep runs/2026-11-22-153000-digits      (goes on where it stopped)"""
+
+DEFAULT_SPACE = {
+    "numbers": {"learning_rate": {"log_uniform": [1e-4, 1.0]}, "l2": {"log_uniform": [1e-6, 1e-2]}},
+    "choices": {"optimizer": ["momentum", "adam"]},
+    "search": {"points": {"learning_rate": 8, "l2": 4}},
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The words after `jaxopt-intro`; None takes this process's own.
+
+    Returns:
+        The exit code.
+
+    Examples:
+        >>> main(["list", "optimizers"])
+        adam      Kingma and Ba 2015, Adam, algorithm 1
+        ...
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning
+    try:
+        asked = _parser().parse_args(arguments)
+        return asked.run(asked)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
+        return 0
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error).__name__ != "Locked":
+            raise
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _sweep(asked: argparse.Namespace) -> int:
+    from jaxopt_intro.experiment import files, running
+    from jaxopt_intro.terminal import Terminal
+
+    given, directory = _given(asked), asked.directory
+    terminal = Terminal()
+    if asked.path and Path(asked.path).is_dir():
+        refused = [name for name in given if name not in ("width",)]
+        if refused:
+            raise ValueError(
+                f"got --{refused[0].replace('_', '-')} with the run {asked.path}; expected no options, since the run "
+                "says what was asked. Start another run for other options."
+            )
+        terminal.device(running.device_description())
+        experiment, trials, replicates = files.resume(Path(asked.path))
+        directory = asked.path
+    else:
+        tables = _tables(files.read(Path(asked.path)) if asked.path else {}, given, bare=not asked.path)
+        terminal.device(running.device_description())
+        experiment = files.from_mapping(tables["experiment"])
+        space = files.space_of(tables)
+        trials = files.trials_of(space, tables["search"])
+        replicates = tables["replicates"]
+    with terminal:
+        try:
+            dataset = running.sweep(
+                experiment, trials, replicates, directory, width=asked.width, listener=terminal.listen
+            )
+        except KeyboardInterrupt:
+            terminal.interrupted()
+            return 130
+    return terminal.finished(dataset)
+
+
+def _given(asked: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, by name."""
+    left_out = ("run", "path", "directory", "command")
+    return {name: value for name, value in vars(asked).items() if value is not None and name not in left_out}
+
+
+def _tables(tables: dict[str, Any], given: dict[str, Any], *, bare: bool) -> dict[str, Any]:
+    """An experiment file's tables with the options laid over them; without either, the default sweep."""
+    from jaxopt_intro.experiment.asking import Experiment
+
+    fields = {f: v for f, v in given.items() if f in Experiment.__dataclass_fields__}
+    numbers, choices = _space_options(given)
+    search: dict[str, Any] = {}
+    if "points" in given:
+        search["points"] = _points(given["points"])
+    if "random" in given:
+        search["random"], search["seed"] = given["random"], given.get("search_seed", 0)
+    experiment = {**tables.get("experiment", {}), **fields}
+    if bare and not numbers and not choices:
+        choices = {n: v for n, v in DEFAULT_SPACE["choices"].items() if n not in fields}
+        numbers = dict(DEFAULT_SPACE["numbers"])
+        experiment.setdefault("penalty", "l2")
+        if "l2" not in _listed(experiment["penalty"]):
+            del numbers["l2"]
+        points = {n: p for n, p in DEFAULT_SPACE["search"]["points"].items() if n in numbers}
+        search = search if "random" in search else {"points": {**points, **search.get("points", {})}}
+    return {
+        "experiment": experiment,
+        "numbers": {**tables.get("numbers", {}), **numbers},
+        "choices": {**tables.get("choices", {}), **choices},
+        "search": search or tables.get("search", {}),
+        "replicates": given.get("replicates", tables.get("replicates", 1)),
+    }
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _space_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    numbers: dict[str, Any] = {}
+    for kind in ("uniform", "log_uniform", "integer"):
+        for name, low, high in given.get(kind, ()):
+            ends = [_number(low, f"--{kind.replace('_', '-')} {name}"), _number(high, f"--{kind} {name}")]
+            numbers[name] = {kind: ends}
+    for name, value in given.get("constant", ()):
+        numbers[name] = _number(value, f"--constant {name}")
+    choices = {}
+    for name, *options in given.get("choice", ()):
+        if not options:
+            raise ValueError(f"--choice: got {name!r} without options; expected a name and its options.")
+        choices[name] = [_literal(option) for option in options]
+    return numbers, choices
+
+
+def _points(words: list[str]) -> Any:
+    counts: dict[str, int] = {}
+    for word in words:
+        name, equals, count = word.partition("=")
+        if not equals or not count.isdigit():
+            raise ValueError(f"--points: got {word!r}; expected NAME=COUNT, such as learning_rate=8.")
+        counts[name] = int(count)
+    return counts
+
+
+def _number(text: str, option: str) -> float | int:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{option}: got {text!r}; expected a number, such as 1e-3.") from None
+    return int(text) if text.lstrip("+-").isdigit() else value
+
+
+def _literal(text: str) -> Any:
+    """An option of a choice: a number, true or false, a list of whole numbers "256,128", or else the text."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    parts = text.split(",")
+    if all(part.strip().isdigit() for part in parts):
+        return int(text) if len(parts) == 1 else [int(part) for part in parts]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _show(asked: argparse.Namespace) -> int:
+    from jaxopt_intro import results
+    from jaxopt_intro.terminal import Terminal
+
+    Terminal().table(results.open(asked.path), asked.top)
+    return 0
+
+
+def _data_list(asked: argparse.Namespace) -> int:
+    from jaxopt_intro import data
+    from jaxopt_intro.terminal import Terminal
+
+    Terminal().catalogue(data.catalogue(data_dir=asked.data_dir))
+    return 0
+
+
+def _data_prepare(asked: argparse.Namespace) -> int:
+    from jaxopt_intro import data
+
+    prepared = data.prepare(asked.name, source=asked.source, data_dir=asked.data_dir)
+    print(f"{asked.name} is ready, from {prepared.info.source}\n{prepared.path}")
+    print(f"next: {PROGRAM} sweep --data {asked.name}")
+    return 0
+
+
+def _list(asked: argparse.Namespace) -> int:
+    from jaxopt_intro import losses, metrics, models, optimizers, regularizers
+
+    tables: dict[str, dict[str, Any]] = {
+        "optimizers": {name: method.reference for name, method in optimizers.METHODS.items()},
+        "losses": losses.LOSSES,
+        "penalties": regularizers.PENALTIES,
+        "models": models.MODELS,
+        "metrics": {name: metric.function for name, metric in metrics.METRICS.items()},
+    }
+    table = tables[asked.what]
+    wide = max(map(len, table))
+    for name in sorted(table):
+        text = table[name] if isinstance(table[name], str) else (table[name].__doc__ or "").split("\n")[0]
+        print(f"{name:<{wide}}  {text}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=PROGRAM, description="Learn, compare and tune optimization methods in JAX.")
+    from jaxopt_intro import __version__
+
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_sweep(commands)
+    show = commands.add_parser("show", help="show the best trials of a run, also while it goes on")
+    show.add_argument("path", metavar="RUN", help="the run's directory")
+    show.add_argument("--top", type=_count, default=10, metavar="K", help="how many trials (10)")
+    show.set_defaults(run=_show)
+    data = commands.add_parser("data", help="list data sets, or make one ready")
+    data_commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND", parser_class=_Parser)
+    listing = data_commands.add_parser("list", help="list the data sets and where each would come from")
+    listing.add_argument("--data-dir", metavar="DIR", help="a folder with original files")
+    listing.set_defaults(run=_data_list)
+    prepare = data_commands.add_parser("prepare", help="download a data set, or read its original files, into the cache")
+    prepare.add_argument("name", metavar="NAME", help="fashion_mnist, cifar10 or tfds:NAME")
+    prepare.add_argument("--source", metavar="DIR", help="a folder with the original files")
+    prepare.add_argument("--data-dir", metavar="DIR", help="tensorflow-datasets' folder, for tfds: names")
+    prepare.set_defaults(run=_data_prepare)
+    what = commands.add_parser("list", help="list what is there by name")
+    what.add_argument("what", choices=["optimizers", "losses", "penalties", "models", "metrics"])
+    what.set_defaults(run=_list)
+    return parser
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="train every trial of a hyperparameter sweep",
+        description="Trains every trial of a hyperparameter sweep as compiled programs of many lanes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.set_defaults(run=_sweep)
+    sweep.add_argument("path", nargs="?", metavar="FILE or RUN", help="an experiment.toml, or a run to go on with")
+    parts = sweep.add_argument_group("what is trained; a part is a name or package.module:function")
+    parts.add_argument("--data", help="a data set (fashion_mnist_small); see: jaxopt-intro data list")
+    parts.add_argument("--data-dir", metavar="DIR", help="a folder with the data set's original files")
+    parts.add_argument("--valid", type=_share, help="share or number of examples for validation (0.1)")
+    parts.add_argument("--model", help="linear, mlp (the default), or a Flax module class")
+    parts.add_argument("--optimizer", help="sgd, momentum, adam, or a function such as optax:lion")
+    parts.add_argument("--loss", help="softmax_cross_entropy (the default), weston_watkins, or a function")
+    parts.add_argument("--penalty", nargs="+", help="l1, l2, or functions")
+    parts.add_argument("--augment", help="a function of images")
+    parts.add_argument("--after-update", help="a function of parameters, such as a projection")
+    parts.add_argument("--metrics", nargs="+", help="accuracy, squared_error, or functions")
+    parts.add_argument("--objective", help="the metric, or loss, whose validation decides")
+    parts.add_argument("--direction", choices=["max", "min"], help="which is better, for a metric of your own")
+    length = sweep.add_argument_group("how long, and with what randomness")
+    length.add_argument("--epochs", type=_count, help="epochs of each trial (5)")
+    length.add_argument("--steps", type=_count, help="steps of each trial, in place of epochs")
+    length.add_argument("--batch-size", type=_count, help="examples in a batch (128)")
+    length.add_argument("--replicates", type=_count, metavar="N", help="seeds of each trial (1)")
+    length.add_argument("--seed", type=_natural, help="the first seed (0)")
+    length.add_argument("--data-seed", type=_natural, help="decides the batches' order (0)")
+    length.add_argument("--vary-batches", action="store_const", const=True, help="a batch order for each seed")
+    space = sweep.add_argument_group("what is swept; each option can be given again for another name")
+    pair, triple = ("NAME", "VALUE"), ("NAME", "LOW", "HIGH")
+    space.add_argument("--log-uniform", nargs=3, action="append", metavar=triple, help="a number, even in its logarithm")
+    space.add_argument("--uniform", nargs=3, action="append", metavar=triple, help="a number")
+    space.add_argument("--integer", nargs=3, action="append", metavar=triple, help="a whole number")
+    space.add_argument("--constant", nargs=2, action="append", metavar=pair, help="a number that stays")
+    space.add_argument("--choice", nargs="+", action="append", metavar="NAME", help="a name and its options")
+    space.add_argument("--points", nargs="+", metavar="NAME=N", help="a grid: how many values of each number")
+    space.add_argument("--random", type=_count, metavar="N", help="N random trials in place of a grid")
+    space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the random trials (0)")
+    run = sweep.add_argument_group("the run")
+    run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
+    run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
+    run.add_argument("--width", type=_count, metavar="W", help="trials side by side (measured)")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 0")
+    return int(text)
+
+
+def _share(text: str) -> float | int:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a share such as 0.1, or a number") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}. Try: {self.prog} --help")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        asked, extra = self.parse_known_args(args, namespace)
+        if extra:
+            known = [o for p in self._every() for a in p._actions for o in a.option_strings]
+            near = difflib.get_close_matches(extra[0].partition("=")[0], known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Try: {self.prog} {getattr(asked, 'command', '')} --help"
+            raise ValueError(f"got {extra[0]!r}, which no option takes; expected a known option. {hint}")
+        return asked
+
+    def _every(self) -> list[argparse.ArgumentParser]:
+        below = [a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        return [self, *(p for choices in below for p in choices.values())]
+
+
+def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"{PROGRAM}: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

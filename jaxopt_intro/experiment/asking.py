@@ -1,0 +1,194 @@
+"""What is asked of a sweep besides its trials: an `Experiment`, as Python and as TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxopt_intro import data, distributions, routing
+from jaxopt_intro.checks import known_name
+from jaxopt_intro.data import Dataset
+from jaxopt_intro.sweeps.space import Trial
+
+PART_FIELDS = ("model", "optimizer", "loss", "penalty", "augment", "after_update")
+CHOICE_FIELDS = (*PART_FIELDS, "batch_size")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What every trial of a sweep has in common. Each part is a name from a table or any callable.
+
+    Attributes:
+        data: A name for `data.load`, a `Dataset`, or a pair of arrays for `data.from_arrays`.
+        model: "linear", "mlp", a Flax NNX or Linen module class, a module, a function that makes one, or a `Model`.
+        optimizer: "sgd", "momentum", "adam", or a function that makes an optax transformation, such as `optax.lion`.
+        loss: "softmax_cross_entropy", "weston_watkins", or `(outputs, targets, *, ...) -> [batch]`.
+        penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
+        augment: `(inputs, *, key, ...) -> inputs`, or None.
+        after_update: `(params, *, ...) -> params`, or None.
+        metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None means accuracy for classes.
+        objective: The metric, or "loss", whose validation decides; None means accuracy for classes, else the loss.
+        direction: "max" or "min"; None asks the metric's table entry.
+        epochs: How often each trial goes over the training split.
+        steps: How many steps each trial trains, in place of `epochs`.
+        batch_size: Examples in a batch.
+        valid: The share, or number, of training examples that validation takes, where `data` is a name or arrays.
+        data_dir: Where the data's own files are, where `data` is a name.
+        seed: The first seed; replicates count on from it.
+        data_seed: Decides the batches' order, the same for all trials.
+        vary_batches: Gives every seed a batch order of its own.
+        keep: How many trials' weights are kept.
+
+    Raises:
+        ValueError: A field's value is impossible.
+
+    Examples:
+        >>> Experiment(data="digits", model="linear", epochs=2).optimizer
+        'adam'
+        >>> Experiment(epochs=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: Experiment: got epochs=0; expected a whole number of at least 1.
+    """
+
+    data: Any = "fashion_mnist_small"
+    model: Any = "mlp"
+    optimizer: Any = "adam"
+    loss: Any = "softmax_cross_entropy"
+    penalty: Any = ()
+    augment: Any = None
+    after_update: Any = None
+    metrics: Sequence[Any] | None = None
+    objective: str | None = None
+    direction: str | None = None
+    epochs: int = 5
+    steps: int | None = None
+    batch_size: int = 128
+    valid: float | int = 0.1
+    data_dir: str | None = None
+    seed: int = 0
+    data_seed: int = 0
+    vary_batches: bool = False
+    keep: int = 10
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "steps": 1, "batch_size": 1, "seed": 0, "data_seed": 0, "keep": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not (whole and value >= low) and not (name == "steps" and value is None):
+                raise ValueError(f"Experiment: got {name}={value!r}; expected a whole number of at least {low}.")
+        for name in ("seed", "data_seed"):
+            if getattr(self, name) >= 2**31:
+                raise ValueError(f"Experiment: got {name}={getattr(self, name)}; expected a number below 2 ** 31.")
+        if self.direction not in (None, "max", "min"):
+            raise ValueError(f"Experiment: got direction={self.direction!r}; expected 'max', 'min' or None.")
+
+    def load_data(self) -> Dataset:
+        """Returns the data set that the field `data` stands for.
+
+        Raises:
+            ValueError: It stands for none, or there is no validation split.
+        """
+        if isinstance(self.data, Dataset):
+            dataset = self.data
+        elif isinstance(self.data, str):
+            dataset = data.load(self.data, valid=self.valid, data_dir=self.data_dir)
+        elif isinstance(self.data, tuple) and len(self.data) == 2:
+            dataset = data.from_arrays(self.data, valid=self.valid)
+        else:
+            raise ValueError(
+                f"Experiment: got data of type {type(self.data).__name__}; expected a name, a Dataset or a pair "
+                "(inputs, targets). Make a Dataset with data.from_arrays(train=(x, y))."
+            )
+        if dataset.valid is None:
+            raise ValueError(
+                f"Experiment: the data set {dataset.info.name!r} has no validation split; expected one, since it "
+                "chooses the best trial. Load it with valid=0.1."
+            )
+        return dataset
+
+    def with_choices(self, trial: Trial) -> tuple[Experiment, dict[str, Any]]:
+        """Returns the experiment of one trial's program, and the choices that are no fields of it.
+
+        An option with a label of its own is called by it: the part `mine` of `choice({"mine": function})`.
+        """
+        fields, options = {}, {}
+        for name, value in trial.choices.items():
+            if name in PART_FIELDS and callable(value) and routing.own_name(value) != trial.labels[name]:
+                value = routing.named(value, trial.labels[name])
+            (fields if name in CHOICE_FIELDS else options)[name] = value
+        return dataclasses.replace(self, **fields), options
+
+
+def to_mapping(experiment: Experiment) -> dict[str, Any]:
+    """Returns the experiment as plain values, callables by where they are found; None is left out."""
+    fields = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
+    if isinstance(experiment.data, Dataset):
+        fields["data"] = experiment.data.info.name
+    elif not isinstance(experiment.data, str):
+        fields["data"] = "arrays"
+    plain = {name: distributions.plain(value) for name, value in fields.items()}
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def from_mapping(fields: Mapping[str, Any], parts: Mapping[str, Any] | None = None) -> Experiment:
+    """Makes an experiment of plain values, finding callables again by `module:function`.
+
+    Args:
+        fields: Values by the names of the fields.
+        parts: Functions by name, instead of importing them.
+
+    Raises:
+        ValueError: A field is unknown, or a callable is not found.
+
+    Examples:
+        >>> from_mapping({"model": "linear", "optimizer": "optax:lion"}).optimizer.__name__
+        'lion'
+    """
+    known = [f.name for f in dataclasses.fields(Experiment)]
+    values = {known_name(name, known, "field of an experiment"): value for name, value in fields.items()}
+    for name in (*PART_FIELDS, "metrics"):
+        if name in values:
+            values[name] = find(values[name], name, parts)
+    return Experiment(**values)
+
+
+def find(value: Any, what: str, parts: Mapping[str, Any] | None = None) -> Any:
+    """Returns the callable that `package.module:function` names; other values unchanged, lists as tuples.
+
+    Args:
+        value: A stored value.
+        what: What it is for, in messages.
+        parts: Functions by name, instead of importing them.
+
+    Raises:
+        ValueError: There is no such module or function.
+
+    Examples:
+        >>> find("math:exp", "loss")(0.0)
+        1.0
+    """
+    if isinstance(value, list):
+        return tuple(find(v, what, parts) for v in value)
+    if not isinstance(value, str) or ":" not in value:
+        return value
+    module, _, name = value.partition(":")
+    own = name.partition("(")[0].rpartition(".")[2]
+    for known in (value, own, what):
+        if known in (parts or {}):
+            return (parts or {})[known]
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"{what}: got {value!r}, which was not found ({error}); expected package.module:function. Is the module "
+            f"installed, or its folder on PYTHONPATH? In Python pass it by name: parts={{{own!r}: …}}."
+        ) from error
+    return found

@@ -1,0 +1,236 @@
+"""The only file that turns names into functions: an experiment's parts, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen, nnx
+
+from jaxopt_intro import routing, training
+from jaxopt_intro.checks import known_name
+from jaxopt_intro.data import Dataset, Info
+from jaxopt_intro.experiment.asking import Experiment
+from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.metrics import METRICS
+from jaxopt_intro.models import MODELS, from_constructor, from_linen, from_nnx
+from jaxopt_intro.optimizers import METHODS
+from jaxopt_intro.regularizers import PENALTIES
+from jaxopt_intro.routing import Part
+from jaxopt_intro.typing import Array, Model, PyTree, Training
+
+
+class Assembly(NamedTuple):
+    """An experiment's functions.
+
+    Attributes:
+        training: The training of one member.
+        evaluate: `(state, data, hparams) -> metrics` of one member.
+        model: The model.
+        prepare: `inputs -> inputs`: cast and normalization.
+        parts: The parts, for the router.
+        metrics: The metrics by name.
+    """
+
+    training: Training
+    evaluate: Callable[..., dict[str, Array]]
+    model: Model
+    prepare: Callable[[PyTree], PyTree]
+    parts: list[Part]
+    metrics: dict[str, Callable[..., Any]]
+
+
+def assemble(
+    experiment: Experiment,
+    dataset: Dataset,
+    options: Mapping[str, Any] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+) -> Assembly:
+    """Turns an experiment's names into functions and puts them together.
+
+    Args:
+        experiment: What is asked.
+        dataset: Its data.
+        options: Choices that are arguments of parts, such as `activation`.
+        fixed: Numbers that are compiled into the program.
+
+    Returns:
+        The functions.
+
+    Raises:
+        ValueError: A name is unknown, or an option or number belongs to no part.
+    """
+    bound = _bind(_raw(experiment, dataset.info), options or {}, fixed or {})
+    model, loss, optimizer, augment, after_update, *penalties = bound
+    model = from_constructor(model)
+    metrics = _metrics(experiment, dataset.info)
+    prepare = make_prepare(dataset.info)
+    example = jax.tree.map(lambda x: x[: min(2, len(x))], dataset.train)
+    made = training.make_training(
+        model, loss, optimizer, example=example, penalty=penalties, prepare=prepare, augment=augment,
+        after_update=after_update, metrics=metrics,
+    )  # fmt: skip
+    parts = training.parts_of(model, loss, optimizer, augment=augment, after_update=after_update, penalties=penalties)
+
+    def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
+        return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
+
+    return Assembly(made, evaluate, model, prepare, parts, metrics)
+
+
+def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
+    """Returns the cast and normalization of inputs: `(x / scale - mean) / std` in float32; no-op where none is asked."""
+    if info.scale == 1.0 and info.mean is None:
+        return lambda inputs: inputs
+
+    def prepare(inputs: Array) -> Array:
+        scaled = jnp.asarray(inputs, jnp.float32) / info.scale
+        if info.mean is None:
+            return scaled
+        return (scaled - jnp.array(info.mean, jnp.float32)) / jnp.array(info.std, jnp.float32)
+
+    return prepare
+
+
+def direction_of(experiment: Experiment, info: Info) -> tuple[str, str]:
+    """Returns the metric that decides, and its better direction.
+
+    Raises:
+        ValueError: It is not measured, or its direction is not known.
+    """
+    names = [*_metrics(experiment, info), "loss"]
+    objective = experiment.objective or ("accuracy" if "accuracy" in names else "loss")
+    known_name(objective, names, "objective")
+    direction = experiment.direction or ("min" if objective == "loss" else None)
+    if direction is None and objective in METRICS:
+        direction = METRICS[objective].direction
+    if direction is None:
+        raise ValueError(
+            f"objective {objective!r}: got no direction; expected one, since the metric is your own. Pass "
+            "direction='max' or direction='min'."
+        )
+    return objective, direction
+
+
+def _raw(experiment: Experiment, info: Info) -> list[tuple[str, Any]]:
+    """The parts as `(role, function)`: names looked up, nothing bound yet, in the order of `training.parts_of`."""
+    penalties = experiment.penalty
+    penalties = [penalties] if isinstance(penalties, str) or callable(penalties) else list(penalties or ())
+    makers = {name: method.make for name, method in METHODS.items()}
+    return [
+        ("model", _model_constructor(experiment.model, info.num_classes)),
+        ("loss", _function(experiment.loss, LOSSES, "loss")),
+        ("optimizer", _function(experiment.optimizer, makers, "optimizer")),
+        ("augment", None if experiment.augment is None else _function(experiment.augment, {}, "augmentation")),
+        ("after_update", None if experiment.after_update is None else _function(experiment.after_update, {}, "update")),
+        *(("penalty", _function(p, PENALTIES, "penalty")) for p in penalties),
+    ]
+
+
+def _function(value: Any, table: Mapping[str, Any], what: str) -> Any:
+    if isinstance(value, str):
+        return table[known_name(value, table, what)]
+    if not callable(value):
+        hint = "." if what != "optimizer" else ": a function that makes one, such as optax.adam, not optax.adam(1e-3)."
+        raise ValueError(f"{what}: got {type(value).__name__}; expected one of {', '.join(table)} or a function{hint}")
+    return value
+
+
+def _model_constructor(value: Any, outputs: int | None) -> Callable[..., Model]:
+    """A function `(**arguments) -> Model`, whatever stands for the model, with a signature for the router."""
+    if isinstance(value, str):
+        value = MODELS[known_name(value, MODELS, "model")]
+    if isinstance(value, Model):
+        model, names = value, value.hyperparameters
+        return _signed(lambda **arguments: _preset(model, arguments), "model", dict.fromkeys(names, 0.0))
+    if isinstance(value, linen.Module) or (isinstance(value, type) and issubclass(value, linen.Module)):
+        module = value() if isinstance(value, type) else value
+        fields = {
+            f.name: getattr(module, f.name) for f in dataclasses.fields(module) if f.name not in ("parent", "name")
+        }
+        return _signed(lambda **arguments: from_linen(module.clone(**arguments)), type(module).__name__, fields)
+    if isinstance(value, nnx.Module) or not callable(value):
+        raise ValueError(
+            f"model: got a {type(value).__name__}; expected one of {', '.join(MODELS)}, a Flax module class, a function "
+            "that makes a module or a Model, or a Model. Every trial starts with weights of its own: pass an NNX class, "
+            "or a function of rngs that makes the module."
+        )
+    return _factory_constructor(value, outputs)
+
+
+def _factory_constructor(factory: Callable[..., Any], outputs: int | None) -> Callable[..., Model]:
+    takes, name = routing.parameters(factory), routing.own_name(factory)
+    if "outputs" in takes and takes["outputs"].default is inspect.Parameter.empty:
+        if outputs is None:
+            raise ValueError(
+                f"model {name}: takes outputs, but the data has no classes to count; expected a model with its outputs "
+                "set. Pass functools.partial(model, outputs=1)."
+            )
+        factory = routing.named(factory, name, outputs=outputs)
+    if "rngs" not in takes:
+        return factory
+
+    def make(**arguments: Any) -> Model:
+        return from_nnx(functools.partial(factory, **arguments))
+
+    kept = [p for p in routing.parameters(factory).values() if p.name not in ("rngs", "example")]
+    make.__name__, make.__signature__ = name, inspect.Signature(kept)  # type: ignore[attr-defined]
+    return make
+
+
+def _signed(function: Callable[..., Any], name: str, defaults: Mapping[str, Any]) -> Callable[..., Any]:
+    """Gives a function of keywords the name and signature that the router reads."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    function.__name__ = name
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, kind, default=d) for n, d in defaults.items()]
+    )
+    return function
+
+
+def _preset(model: Model, numbers: Mapping[str, Any]) -> Model:
+    """A model that already has some of its hyperparameters."""
+
+    def init(key: Any, example: Any, hparams: Mapping[str, Any]) -> Any:
+        return model.init(key, example, {**numbers, **hparams})
+
+    def apply(params: Any, model_state: Any, inputs: Any, *, hparams: Mapping[str, Any], **told: Any) -> Any:
+        return model.apply(params, model_state, inputs, hparams={**numbers, **hparams}, **told)
+
+    return model._replace(init=init, apply=apply)
+
+
+def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Mapping[str, Any]) -> list[Any]:
+    """Sets options and compiled numbers: each goes to the one part that takes it."""
+    takes_options = [_part(role, function, routing.options) for role, function in raw]
+    takes_numbers = [_part(role, function, routing.numbers) for role, function in raw]
+    for_options = routing.deliver(takes_options, routing.route(takes_options, options, what="option"), options)
+    for_fixed = routing.deliver(takes_numbers, routing.route(takes_numbers, fixed), fixed)
+    bound = []
+    for (_, function), given, also in zip(raw, for_options, for_fixed, strict=True):
+        arguments = {**given, **also}
+        bound.append(routing.named(function, routing.own_name(function), **arguments) if arguments else function)
+    return bound
+
+
+def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Part:
+    if function is None:
+        return Part(role, "", ())
+    return Part(role, routing.own_name(function), takes(function, constructs=role in ("model", "optimizer")))
+
+
+def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]]:
+    asked = experiment.metrics
+    if asked is None:
+        asked = ["accuracy"] if info.num_classes else []
+    functions = {name: metric.function for name, metric in METRICS.items()}
+    found = [_function(m, functions, "metric") for m in ([asked] if isinstance(asked, str) else asked)]
+    names = [routing.own_name(f) for f in found]
+    if "loss" in names or len(set(names)) < len(names):
+        raise ValueError(f"metrics: got {', '.join(names)}; expected different names, none of them 'loss'.")
+    return dict(zip(names, found, strict=True))

@@ -1,0 +1,161 @@
+"""Experiment files: what was asked, as TOML to read and to run again.
+
+    replicates = 3
+
+    [experiment]          # the fields of `Experiment`; callables as "package.module:function"
+    data = "digits"
+
+    [numbers]             # constants, or one of uniform, log_uniform, integer with its ends
+    learning_rate = {log_uniform = [1e-4, 1.0]}
+    "adam.b1" = 0.8
+
+    [choices]
+    optimizer = ["adam", "optax:lion"]
+
+    [search]              # a grid's points, or random = 100 and a seed
+    points = {learning_rate = 8}
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli_w
+
+from jaxopt_intro import distributions, journal
+from jaxopt_intro.checks import known_name
+from jaxopt_intro.experiment.asking import Experiment, find, from_mapping, to_mapping
+from jaxopt_intro.sweeps.space import Space, Trial
+
+NAME = "experiment.toml"
+KINDS = {
+    "uniform": distributions.uniform,
+    "log_uniform": distributions.log_uniform,
+    "integer": distributions.integer,
+}
+
+
+class Asked(NamedTuple):
+    """An experiment, its trials, and how many seeds each has."""
+
+    experiment: Experiment
+    trials: list[Trial]
+    replicates: int
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads an experiment file, checking the names of its tables.
+
+    Raises:
+        ValueError: The file is missing, is no TOML, or has a table of another name.
+    """
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"got {str(path)!r}, which cannot be read ({error.strerror}); expected a TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}.") from None
+    for name in tables:
+        known_name(name, ["experiment", "numbers", "choices", "search", "replicates"], f"table in {path}")
+    return tables
+
+
+def write(path: Path, experiment: Experiment, asked: Mapping[str, Any]) -> None:
+    """Writes an experiment file, unless there is one."""
+    if path.exists():
+        return
+    tables = {"replicates": asked.get("replicates", 1), "experiment": to_mapping(experiment)}
+    tables |= {name: asked[name] for name in ("numbers", "choices", "search") if asked.get(name)}
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(tomli_w.dumps(_without_none(tables)))
+    unfinished.replace(path)
+
+
+def space_of(tables: Mapping[str, Any]) -> Space:
+    """Makes the space of the tables `numbers` and `choices`.
+
+    Raises:
+        ValueError: An entry is of no known kind.
+
+    Examples:
+        >>> space_of({"numbers": {"learning_rate": {"log_uniform": [0.1, 1.0]}}, "choices": {"optimizer": ["sgd"]}})
+        Space(learning_rate=log_uniform(0.1, 1.0), optimizer=choice([sgd]))
+    """
+    entries: dict[str, Any] = {}
+    for name, value in tables.get("numbers", {}).items():
+        entries[name] = _distribution(name, value)
+    for name, values in tables.get("choices", {}).items():
+        entries[name] = distributions.choice([_option(v, name) for v in values])
+    return Space(entries)
+
+
+def trials_of(space: Space, search: Mapping[str, Any]) -> list[Trial]:
+    """Draws the trials that the table `search` asks for.
+
+    Raises:
+        ValueError: It asks for neither a grid nor random trials, or for both.
+
+    Examples:
+        >>> len(trials_of(Space(l2=distributions.uniform(0.0, 1.0)), {"random": 3}))
+        3
+    """
+    for name in search:
+        known_name(name, ["points", "random", "seed"], "entry of search")
+    if "random" in search and "points" in search:
+        raise ValueError("search: got both points and random; expected one of them.")
+    if "random" in search:
+        return space.random(search["random"], seed=search.get("seed", 0))
+    return space.grid(search.get("points", {}))
+
+
+def resume(run: Path) -> Asked:
+    """Reads from a run what was asked of it, so that it can go on.
+
+    Raises:
+        ValueError: Its data or parts were in memory only.
+        FileNotFoundError: The directory is no run.
+    """
+    records = journal.read(run)
+    started = next(r for r in reversed(records) if r["type"] == "run")
+    fields = dict(started["experiment"])
+    if fields["data"] == "arrays" or started["data"]["source"] == "arrays in memory":
+        raise ValueError(
+            f"the run {str(run)!r} was trained on arrays in memory, which no file holds; expected a named data set. Go "
+            "on with it in Python: call sweep again with the same arrays and directory."
+        )
+    trials, replicates = [], 1
+    for record in records:
+        if record["type"] == "trial":
+            choices = {name: _option(value, name) for name, value in record["values"].items()}
+            trials.append(Trial(dict(record["hparams"]), choices, dict(record["choices"])))
+            replicates = len(record["seeds"])
+    return Asked(from_mapping(fields), trials, replicates)
+
+
+def _distribution(name: str, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if len(value) != 1:
+        raise ValueError(f"numbers: got {name} = {dict(value)}; expected one kind, such as {{uniform = [0.0, 1.0]}}.")
+    kind, ends = next(iter(value.items()))
+    known_name(kind, KINDS, f"distribution of {name}")
+    if not isinstance(ends, list) or len(ends) != 2:
+        raise ValueError(f"numbers: got {name} = {{{kind} = {ends!r}}}; expected its two ends, [low, high].")
+    return KINDS[kind](*ends)
+
+
+def _option(value: Any, name: str) -> Any:
+    return tuple(value) if isinstance(value, list) else find(value, name)
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: it is left out of tables, and the word "none" stands for it in lists."""
+    if isinstance(value, Mapping):
+        return {name: _without_none(v) for name, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return "none" if value is None else value

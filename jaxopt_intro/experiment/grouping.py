@@ -1,0 +1,206 @@
+"""From trials to groups: what is staged how, what each trial's id is, which trials share a program."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_intro import distributions, routing
+from jaxopt_intro.data import Dataset
+from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
+from jaxopt_intro.experiment.assembling import Assembly, assemble
+from jaxopt_intro.sweeps import doctor, identity
+from jaxopt_intro.sweeps.engine import Group, Member
+from jaxopt_intro.sweeps.space import Trial
+
+
+class Staged(NamedTuple):
+    """A trial and the program that it belongs to.
+
+    Attributes:
+        trial: The trial.
+        id: Its id.
+        group: The group's id.
+        fixed: The numbers that are compiled into the program.
+        compiled: The reason for each of them.
+    """
+
+    trial: Trial
+    id: str
+    group: str
+    fixed: dict[str, Any]
+    compiled: dict[str, str]
+
+
+class Program(NamedTuple):
+    """A group's id, its title in words, the experiment it runs, and its functions."""
+
+    id: str
+    title: str
+    experiment: Experiment
+    assembly: Assembly
+
+
+def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Staged], dict[str, Program]]:
+    """Finds out what can be traced, and sorts the trials into groups.
+
+    Args:
+        experiment: What all trials have in common.
+        dataset: Its data.
+        trials: The trials.
+
+    Returns:
+        The trials in order, staged; and the program of each group.
+
+    Raises:
+        ValueError: A name or option is wrong, or a part cannot be traced at all.
+    """
+    staged, programs = [], {}
+    findings: dict[Any, dict[str, str]] = {}
+    known: dict[Any, Program] = {}
+    for trial in trials:
+        one, options = experiment.with_choices(trial)
+        kind = (tuple(sorted(trial.labels.items())), tuple(sorted(trial.hparams)))
+        if kind not in findings:
+            findings[kind] = _stage_one(one, dataset, options, trial)
+        fixed = {name: trial.hparams[name] for name in findings[kind]}
+        program_key = (*kind, tuple(sorted(fixed.items())))
+        if program_key not in known:
+            traced = [name for name in trial.hparams if name not in fixed]
+            known[program_key] = _program(one, dataset, options, trial, fixed, traced)
+            programs[known[program_key].id] = known[program_key]
+        program = known[program_key]
+        trial_id = identity.trial_id(trial.hparams, _choice_identities(trial), _meaning(one, dataset, program, trial))
+        staged.append(Staged(trial, trial_id, program.id, fixed, findings[kind]))
+    return staged, programs
+
+
+def groups(
+    experiment: Experiment, dataset: Dataset, staged: Sequence[Staged], programs: dict[str, Program], replicates: int
+) -> list[Group]:
+    """Crosses the trials with seeds and collects them by program.
+
+    Args:
+        experiment: What all trials have in common.
+        dataset: Its data.
+        staged: The trials.
+        programs: The programs.
+        replicates: How many seeds each trial has.
+
+    Returns:
+        The groups, in the order in which their first trials were asked.
+
+    Raises:
+        ValueError: A batch is larger than the training split.
+    """
+    made = []
+    for program in programs.values():
+        own = [s for s in staged if s.group == program.id]
+        members = [
+            Member(s.id, seed, {n: v for n, v in s.trial.hparams.items() if n not in s.fixed})
+            for s in own
+            for seed in range(experiment.seed, experiment.seed + replicates)
+        ]
+        rounds = _rounds(program.experiment, dataset)
+        assembly, size = program.assembly, program.experiment.batch_size
+        made.append(Group(program.id, program.title, assembly.training, assembly.evaluate, members, size, rounds))
+    return made
+
+
+def _rounds(experiment: Experiment, dataset: Dataset) -> list[int]:
+    """The steps of each epoch; with `steps`, the last one may be shorter."""
+    count = len(jax.tree.leaves(dataset.train)[0])
+    if experiment.batch_size > count:
+        raise ValueError(
+            f"got batch_size={experiment.batch_size} and {count} training examples; expected a batch of at most that "
+            "many. Use a smaller batch_size."
+        )
+    epoch = count // experiment.batch_size
+    if experiment.steps is None:
+        return [epoch] * experiment.epochs
+    full, rest = divmod(experiment.steps, epoch)
+    return [epoch] * full + ([rest] if rest else [])
+
+
+def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any], trial: Trial) -> dict[str, str]:
+    def shapes(traced: Any, fixed: Any) -> Any:
+        assembly = assemble(experiment, dataset, options, fixed)
+        state, batch = _first_step(assembly, experiment, dataset, jax.random.key(0), traced)
+        return assembly.evaluate(state, batch, traced)
+
+    try:
+        routing.route(assemble(experiment, dataset, options).parts, trial.hparams)
+        return doctor.stage(shapes, trial.hparams)
+    except ValueError:
+        raise
+    except Exception as error:
+        title = _title(trial, {}) or "the experiment"
+        raise ValueError(
+            f"{title}: a part raised {type(error).__name__} when it was traced: {str(error).strip()[:600]}"
+        ) from error
+
+
+def _first_step(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
+    """The state after a first step on a batch of zeros, and that batch: a training's whole program."""
+    batch = jax.tree.map(lambda x: jnp.zeros((experiment.batch_size, *x.shape[1:]), x.dtype), dataset.train)
+    state, _ = assembly.training.step(assembly.training.init(key, hparams), batch, hparams)
+    return state, batch
+
+
+def _program(
+    experiment: Experiment,
+    dataset: Dataset,
+    options: dict[str, Any],
+    trial: Trial,
+    fixed: dict[str, Any],
+    traced: list[str],
+) -> Program:
+    assembly = assemble(experiment, dataset, options, fixed)
+    meaning: dict[str, Any] = {
+        "choices": _choice_identities(trial),
+        "fixed": {name: float(value) for name, value in fixed.items()},
+        "numbers": sorted(trial.hparams),
+        "parts": _parts(experiment, dataset, trial),
+    }
+    if _has_callables(experiment, trial):
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        numbers = {name: jax.ShapeDtypeStruct((), "float32") for name in traced}
+        meaning["program"] = identity.program_hash(
+            lambda key, hparams: _first_step(assembly, experiment, dataset, key, hparams)[0].params, key, numbers
+        )
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
+    return Program(digest, _title(trial, fixed), experiment, assembly)
+
+
+def _meaning(experiment: Experiment, dataset: Dataset, program: Program, trial: Trial) -> dict[str, Any]:
+    """What besides numbers and choices decides a trial; of callables, the program that they make."""
+    parts = _parts(experiment, dataset, trial)
+    return {**parts, "program": program.id} if _has_callables(experiment, trial) else parts
+
+
+def _parts(experiment: Experiment, dataset: Dataset, trial: Trial) -> dict[str, Any]:
+    names = [name for name in CHOICE_FIELDS if name not in trial.choices]
+    parts = {name: distributions.plain(getattr(experiment, name)) for name in names}
+    batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
+    return {**parts, **batches, "data": dataset.info.fingerprint}
+
+
+def _choice_identities(trial: Trial) -> dict[str, str]:
+    return {name: distributions.identity(value) for name, value in trial.choices.items()}
+
+
+def _has_callables(experiment: Experiment, trial: Trial) -> bool:
+    """Whether code that is not named in a table takes part: then its jaxpr is part of its identity."""
+    values = [getattr(experiment, name) for name in PART_FIELDS] + list(trial.choices.values())
+    flat = [v for value in values for v in (value if type(value) in (list, tuple) else [value])]
+    return any(v is not None and not isinstance(v, str | int | float) for v in flat)
+
+
+def _title(trial: Trial, fixed: dict[str, Any]) -> str:
+    values = {**trial.labels, **{name: f"{value:g}" for name, value in fixed.items()}}
+    return ", ".join(f"{name} {value}" for name, value in values.items())

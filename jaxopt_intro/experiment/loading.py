@@ -1,0 +1,169 @@
+"""Kept weights, back as a live model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_intro import journal
+from jaxopt_intro.checks import known_name
+from jaxopt_intro.data import Dataset, Info
+from jaxopt_intro.experiment.asking import Experiment, find, from_mapping
+from jaxopt_intro.experiment.assembling import Assembly, assemble
+from jaxopt_intro.sweeps import checkpoint
+from jaxopt_intro.sweeps.space import Trial
+from jaxopt_intro.typing import PyTree
+
+
+class LoadedModel(NamedTuple):
+    """A trial's model with its weights.
+
+    Attributes:
+        module: The live Flax module, in evaluation mode; None for a `Model` without one. It takes prepared inputs.
+        params: Parameters.
+        model_state: The model's other variables.
+        hparams: The trial's numbers.
+        assembly: The functions of its program.
+    """
+
+    module: Any
+    params: PyTree
+    model_state: PyTree
+    hparams: dict[str, Any]
+    assembly: Assembly
+
+    def predict(self, inputs: PyTree) -> PyTree:
+        """Returns the model's outputs for raw inputs, as the data set holds them (uint8 images, say)."""
+        known = [name for name in self.hparams if name in self.assembly.model.hyperparameters]
+        given = {name: self.hparams[name] for name in known}
+        prepared = self.assembly.prepare(jax.tree.map(jnp.asarray, inputs))
+        model = self.assembly.model
+        return model.apply(self.params, self.model_state, prepared, train=False, key=None, hparams=given)[0]
+
+
+def load_model(
+    run: str | os.PathLike[str],
+    trial: str | None = None,
+    *,
+    seed: int | None = None,
+    which: str = "best",
+    parts: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Loads a trial's kept weights into its model; the data are not needed.
+
+    Args:
+        run: The run's directory.
+        trial: The trial's id, or None for the best.
+        seed: One of its seeds; None takes the first.
+        which: "best": the weights of its best epoch; "last": of its last.
+        parts: Your own functions and classes by name, where they cannot be imported: those of another script.
+
+    Returns:
+        The model; call its `predict`.
+
+    Raises:
+        ValueError: There is no such trial, its weights were not kept, or a part was not found.
+        FileNotFoundError: The directory is no run.
+    """
+    records = journal.read(run)
+    trials = {r["trial"]: r for r in records if r["type"] == "trial"}
+    if trial is None:
+        from jaxopt_intro import results
+
+        trial = results.best(results.open(run)).trial.item()
+    record = trials[known_name(trial, trials, "trial")]
+    path = _kept(records, trial, seed, which)
+    asked, stored = next((r["experiment"], r["data"]) for r in reversed(records) if r["type"] == "run")
+    assembly, hparams = rebuild(asked, stored, record, parts or {})
+    like = jax.eval_shape(lambda: assembly.training.init(jax.random.key(0), hparams))
+    weights = checkpoint.load_weights(Path(run) / path, (like.params, like.model_state))
+    params, model_state = jax.tree.map(jnp.asarray, weights)
+    return LoadedModel(_module(assembly, stored, params, model_state, hparams), params, model_state, hparams, assembly)
+
+
+def rebuild(
+    asked: Mapping[str, Any], stored: Mapping[str, Any], record: Mapping[str, Any], parts: Mapping[str, Any]
+) -> tuple[Assembly, dict[str, Any]]:
+    """Puts a stored trial's functions together again.
+
+    Args:
+        asked: The experiment, as the journal has it.
+        stored: What the journal knows of the data.
+        record: The trial's record.
+        parts: Functions by name, instead of importing them.
+
+    Returns:
+        The functions, and the trial's traced numbers.
+
+    Raises:
+        ValueError: A part was not found.
+    """
+    fields = {name: value for name, value in asked.items() if name not in ("data", "metrics", "objective", "direction")}
+    experiment: Experiment = from_mapping(fields, parts)
+    choices = {name: find(value, name, parts) for name, value in record["values"].items()}
+    trial = Trial(dict(record["hparams"]), choices, dict(record["choices"]))
+    one, options = experiment.with_choices(trial)
+    fixed = {name: trial.hparams[name] for name in record["fixed"]}
+    hparams = {name: np.float32(value) for name, value in trial.hparams.items() if name not in fixed}
+    return assemble(one, _like_data(stored), options, fixed), hparams
+
+
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """Returns what the journal keeps of a data set: what is known of it, and the form of one example."""
+    info = dataset.info._asdict()
+    return {**info, "form": [_form(part) for part in dataset.train], "train": len(jax.tree.leaves(dataset.train)[0])}
+
+
+def _form(tree: PyTree) -> Any:
+    if isinstance(tree, Mapping):
+        return {"dict": {name: _form(value) for name, value in tree.items()}}
+    if isinstance(tree, tuple | list):
+        return {type(tree).__name__ if type(tree) in (tuple, list) else "tuple": [_form(value) for value in tree]}
+    return {"shape": list(tree.shape[1:]), "dtype": tree.dtype.name}
+
+
+def _zeros(form: Mapping[str, Any]) -> PyTree:
+    if "dict" in form:
+        return {name: _zeros(value) for name, value in form["dict"].items()}
+    for kind in (tuple, list):
+        if kind.__name__ in form:
+            return kind(_zeros(value) for value in form[kind.__name__])
+    return np.zeros((1, *form["shape"]), jnp.dtype(form["dtype"]))
+
+
+def _like_data(stored: Mapping[str, Any]) -> Dataset:
+    """A data set of one example of zeros, of the stored form."""
+    info = Info(**{name: stored[name] for name in Info._fields})
+    inputs, targets = map(_zeros, stored["form"])
+    return Dataset(info, (inputs, targets), None, None)
+
+
+def _kept(records: list[dict[str, Any]], trial: str, seed: int | None, which: str) -> str:
+    kept = {(r["trial"], r["seed"], r["which"]): r["path"] for r in records if r["type"] == "weights"}
+    for (own, own_seed, own_which), path in sorted(kept.items()):
+        if path and (own, own_which) == (trial, which) and seed in (None, own_seed):
+            return path
+    have = sorted({own for (own, _, own_which), path in kept.items() if path and own_which == which})
+    of_seed = "" if seed is None else f", seed {seed}"
+    raise ValueError(
+        f"load_model: the {which} weights of trial {trial!r}{of_seed} were not kept; expected one of "
+        f"{', '.join(have) or 'none yet'}. Raise `keep` in the experiment to keep more."
+    )
+
+
+def _module(assembly: Assembly, stored: Mapping[str, Any], params: PyTree, model_state: PyTree, hparams: Any) -> Any:
+    model = assembly.model
+    if model.bind is None:
+        return None
+    given = {name: hparams[name] for name in hparams if name in model.hyperparameters}
+    example = assembly.prepare(jax.tree.map(jnp.asarray, _zeros(stored["form"][0])))
+    module = model.bind(params, model_state, given, example=example)
+    if hasattr(module, "eval"):
+        module.eval()
+    return module

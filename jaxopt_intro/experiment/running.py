@@ -1,0 +1,299 @@
+"""`sweep`: from an experiment and trials to a finished run."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray
+
+import jaxopt_intro
+from jaxopt_intro import distributions, journal, results, routing
+from jaxopt_intro.data import Dataset
+from jaxopt_intro.experiment import files, grouping
+from jaxopt_intro.experiment.asking import Experiment, to_mapping
+from jaxopt_intro.experiment.assembling import direction_of
+from jaxopt_intro.experiment.grouping import Program, Staged
+from jaxopt_intro.experiment.loading import describe_data
+from jaxopt_intro.sweeps import engine, keeping
+from jaxopt_intro.sweeps.engine import Group, Job
+from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.space import Space, Trial, unique
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+def sweep(
+    experiment: Experiment,
+    trials: Sequence[Trial],
+    replicates: int = 1,
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    width: int | None = None,
+    listener: Listener | None = None,
+) -> xarray.Dataset:
+    """Trains every trial, as compiled programs of many lanes; an existing run goes on where it stopped.
+
+    The trial with the best validation is chosen at the end, and only it is measured on the test split. A signal
+    (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which others were asked.
+
+    Args:
+        experiment: What all trials have in common.
+        trials: From `Space.grid` or `Space.random`; repeated ones are trained once.
+        replicates: How many seeds each trial is trained with.
+        directory: The run's directory; None makes one under `runs/`.
+        width: How many trials run side by side; None measures. Results are bitwise reproducible for equal widths.
+        listener: Called with every record of the journal as it is written, and with progress in between.
+
+    Returns:
+        The results, as `results.open(directory)` gives them; the directory is in `attrs["run"]`.
+
+    Raises:
+        ValueError: Something asked is impossible; nothing has run yet.
+        jaxopt_intro.journal.Locked: Another process writes this run.
+        KeyboardInterrupt: A signal asked to stop; the run can go on later.
+
+    Examples:
+        >>> import tempfile
+        >>> from jaxopt_intro import Experiment, Space, log_uniform
+        >>> experiment = Experiment(data="digits", model="linear", optimizer="sgd", epochs=2)
+        >>> trials = Space(learning_rate=log_uniform(1e-3, 1e-1)).grid(3)
+        >>> found = sweep(experiment, trials, directory=tempfile.mkdtemp() + "/run")
+        >>> found.sizes["trial"], found.status.values.ravel().tolist()
+        (3, ['finished', 'finished', 'finished'])
+    """
+    listener = listener or (lambda record: None)
+    asked = {**getattr(trials, "asked", {}), "replicates": replicates}
+    trials = _checked(trials, replicates, width)
+    dataset = experiment.load_data()
+    objective, direction = direction_of(experiment, dataset.info)
+    staged, programs = grouping.stage(experiment, dataset, trials)
+    _comparable(objective, staged, programs, trials)
+    groups = grouping.groups(experiment, dataset, staged, programs, replicates)
+    directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
+    _same_experiment(directory, experiment, dataset)
+    with journal.Journal(directory) as writer:
+        past = journal.read(directory)
+        session = Session(directory, writer, past, listener)
+        with session.signals():
+            listener({"type": "directory", "path": str(directory), "done": 0, "total": 0})
+            session.emit(_run_record(experiment, dataset, objective, direction))
+            files.write(directory / files.NAME, experiment, asked)
+            _emit_trials(session, past, staged, groups)
+            job = _job(experiment, dataset, groups, past, objective, direction, width)
+            engine.run(job, session)
+            _test_chosen(session, dataset, programs, staged, job)
+            session.emit(_receipt(session, groups))
+    return results.open(directory)
+
+
+def device_description() -> dict[str, Any]:
+    """Returns what this process computes on, and whether a better device lies idle."""
+    device = jax.devices()[0]
+    idle = device.platform == "cpu" and shutil.which("nvidia-smi") is not None
+    return {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "count": jax.local_device_count(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "idle_gpu": idle,
+    }
+
+
+def _checked(trials: Sequence[Trial], replicates: int, width: int | None) -> list[Trial]:
+    if isinstance(trials, Space):
+        raise ValueError("sweep: got a Space; expected trials. Pass space.grid(...) or space.random(n).")
+    trials = list(trials)
+    strange = next((t for t in trials if not isinstance(t, Trial)), None)
+    if not trials or strange is not None:
+        got = "no trials" if not trials else f"a {type(strange).__name__} among the trials"
+        raise ValueError(f"sweep: got {got}; expected trials from space.grid(...) or space.random(n).")
+    for name, value in (("replicates", replicates), ("width", width)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"sweep: got {name}={value!r}; expected a whole number of at least 1.")
+    return unique(trials)
+
+
+def _comparable(
+    objective: str, staged: Sequence[Staged], programs: Mapping[str, Program], trials: Sequence[Trial]
+) -> None:
+    """Refuses a swept loss's own value as objective: its trials measure different things."""
+    if objective != "loss":
+        return
+    varied = {n for t in trials for n in t.hparams if len({u.hparams.get(n) for u in trials}) > 1}
+    of_loss = sorted(n for n in varied for p in programs.values() if _role(p, n) == "loss")
+    labels = {t.labels.get("loss") for t in trials}
+    if of_loss or len(labels) > 1:
+        what = of_loss[0] if of_loss else "the loss itself"
+        raise ValueError(
+            f"objective 'loss': got a sweep over {what}, which changes what the loss measures, so its values cannot be "
+            "compared; expected a metric that is the same for all trials. Pass objective='accuracy', or a metric of "
+            "your own with its direction."
+        )
+
+
+def _role(program: Program, name: str) -> str | None:
+    parts = program.assembly.parts
+    found = routing.known_routes(parts, [name])
+    return parts[found[name].index].role if name in found else None
+
+
+def _new_directory(experiment: Experiment, dataset: Dataset) -> Path:
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    name = dataset.info.name.replace(":", "-").replace("/", "-")
+    path = first = Path("runs") / f"{stamp}-{name}"
+    number = 2
+    while path.exists():
+        path, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return path
+
+
+def _same_experiment(directory: Path, experiment: Experiment, dataset: Dataset) -> None:
+    """Refuses to mix two experiments in one run."""
+    if not (directory / "journal.jsonl").exists():
+        return
+    runs = [r for r in journal.read(directory) if r["type"] == "run"]
+    if not runs:
+        return
+    before, now = runs[-1]["experiment"], to_mapping(experiment)
+    free = {"keep", "data_dir"}
+    differ = [n for n in sorted({*before, *now} - free) if before.get(n) != now.get(n)]
+    if not differ and runs[-1]["data"]["fingerprint"] != dataset.info.fingerprint:
+        differ, before, now = ["data"], {"data": "other content"}, {"data": "this content"}
+    if differ:
+        name = differ[0]
+        raise ValueError(
+            f"the run {str(directory)!r} was asked with {name}={before.get(name)!r}; got {name}={now.get(name)!r}; "
+            "expected the same experiment, since a run holds one. Give another directory."
+        )
+
+
+def _run_record(experiment: Experiment, dataset: Dataset, objective: str, direction: str) -> dict[str, Any]:
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
+    return {
+        "type": "run",
+        "format": journal.FORMAT,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "jaxopt_intro": jaxopt_intro.__version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "device": device_description(),
+        "settings": {
+            "matmul_precision": jax.config.jax_default_matmul_precision,
+            "prng": jax.config.jax_default_prng_impl,
+            "x64": jax.config.jax_enable_x64,
+            "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        },
+        "experiment": to_mapping(experiment),
+        "objective": {"name": f"valid_{objective}", "direction": direction},
+        "data": describe_data(dataset),
+    }
+
+
+def _emit_trials(session: Session, past: list[dict[str, Any]], staged: Sequence[Staged], groups: list[Group]) -> None:
+    seeds = {m.trial: [] for g in groups for m in g.members}
+    for group in groups:
+        for member in group.members:
+            seeds[member.trial].append(member.seed)
+    known = {(r["trial"], tuple(r["seeds"])) for r in past if r["type"] == "trial"}
+    for s in staged:
+        if (s.id, tuple(seeds[s.id])) not in known:
+            session.emit({
+                "type": "trial",
+                "trial": s.id,
+                "hparams": s.trial.hparams,
+                "choices": s.trial.labels,
+                "values": {name: distributions.plain(value) for name, value in s.trial.choices.items()},
+                "fixed": sorted(s.fixed),
+                "compiled": s.compiled,
+                "group": s.group,
+                "seeds": seeds[s.id],
+            })  # fmt: skip
+
+
+def _job(
+    experiment: Experiment,
+    dataset: Dataset,
+    groups: list[Group],
+    past: list[dict[str, Any]],
+    objective: str,
+    direction: str,
+    width: int | None,
+) -> Job:
+    frozen = {r["group"]: r["width"] for r in past if r["type"] == "plan"}
+    if width is not None and any(frozen.get(group.id, width) != width for group in groups):
+        raise ValueError(
+            f"got width={width}, but this run's is {next(iter(frozen.values()))} and frozen; expected the same, so that "
+            "results stay bitwise equal. Leave width out."
+        )
+    return Job(
+        groups,
+        dataset.train,
+        dataset.valid,  # type: ignore[arg-type]
+        experiment.data_seed,
+        experiment.vary_batches,
+        objective,
+        direction,
+        experiment.keep,
+        width,
+    )
+
+
+def _test_chosen(
+    session: Session, dataset: Dataset, programs: Mapping[str, Program], staged: Sequence[Staged], job: Job
+) -> None:
+    """Measures the chosen trial, and only it, on the test split."""
+    if dataset.test is None:
+        return
+    seeds = {m.trial: [n.seed for n in g.members if n.trial == m.trial] for g in job.groups for m in g.members}
+    order = keeping.ranking(session.ended, seeds, 1.0 if job.direction == "max" else -1.0)
+    if not order or order[0] in session.tested:
+        return
+    chosen = next(s for s in staged if s.id == order[0])
+    assembly = programs[chosen.group].assembly
+    numbers = {n: np.float32(v) for n, v in chosen.trial.hparams.items() if n not in chosen.fixed}
+    evaluate = jax.jit(assembly.evaluate)
+    for seed in seeds[chosen.id]:
+        state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
+        metrics = {name: np.float32(value) for name, value in evaluate(state, dataset.test, numbers).items()}
+        epoch = session.ended[chosen.id, seed]["best_epoch"]
+        session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
+
+
+def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
+    """What this session did, how fast, and why."""
+    seconds = session.elapsed()
+    running = max(seconds - session.compile_seconds, 1e-9)
+    examples = session.useful_examples
+    return {
+        "type": "receipt",
+        "device": device_description(),
+        "seconds": round(seconds, 3),
+        "compile_seconds": round(session.compile_seconds, 3),
+        "run_seconds": round(running, 3),
+        "trials": len({m.trial for g in groups for m in g.members}),
+        "members": sum(len(g.members) for g in groups),
+        "members_per_second": session.finished / running,
+        "examples_per_second": examples / running,
+        "busy": session.useful_steps / max(session.lane_steps, 1),
+        "groups": [
+            {
+                "group": group.id,
+                "title": group.title,
+                "members": len(group.members),
+                **{key: session.plans[group.id][key] for key in ("width", "rates", "why")},
+            }
+            for group in groups
+        ],
+    }

@@ -1,0 +1,67 @@
+"""Losses for classes: logits `[batch, classes]`, the class axis last, and integer labels `[batch]`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxopt_intro.checks import class_labels
+from jaxopt_intro.trees import at_least_float32
+from jaxopt_intro.typing import Array, Labels, Number
+
+
+def softmax_cross_entropy(
+    logits: Float[Array, "*batch classes"],
+    labels: Labels,
+    *,
+    label_smoothing: Number = 0.0,
+    class_weights: Float[Array, " classes"] | None = None,
+) -> Float[Array, "*batch"]:
+    """Cross entropy of the softmax of logits, with label smoothing.
+
+        target = (1 - label_smoothing) * one_hot(labels) + label_smoothing / classes
+        loss   = -sum(target * log_softmax(logits)) * class_weights[labels]
+
+    The logarithm is natural: the slide's 0.89 for the cat is the base-10 logarithm of the same probability.
+
+    Args:
+        logits: Scores before the softmax, finite.
+        labels: Integer classes in `[0, classes)`. Outside it the loss is NaN, never a wrong finite number.
+        label_smoothing: The share of the target that is spread over all classes, in `[0, 1]`. May be traced.
+        class_weights: A factor for each class, not negative. May be traced. Not normalized by their sum.
+
+    Returns:
+        The loss of each example, in float32 or wider.
+
+    Raises:
+        ValueError: The shapes are not `[..., classes]` and `[...]`, or the labels are not integers.
+
+    References:
+        Szegedy et al. 2016, Rethinking the Inception Architecture, section 7 (label smoothing).
+
+    Examples:
+        >>> scores = jnp.array([[3.2, 5.1, -1.7]])
+        >>> [round(v, 2) for v in softmax_cross_entropy(scores, jnp.array([0])).tolist()]
+        [2.04]
+    """
+    class_labels(logits, labels, function="softmax_cross_entropy")
+    logits = at_least_float32(logits)
+    right = picked(logits, labels)
+    normalizer = jax.nn.logsumexp(logits, axis=-1)
+    loss = normalizer - (1 - label_smoothing) * right - label_smoothing * jnp.mean(logits, axis=-1)
+    return loss if class_weights is None else loss * class_weights[labels]
+
+
+def picked(logits: Float[Array, "*batch classes"], labels: Labels) -> Float[Array, "*batch"]:
+    """Returns the score of each example's own class; NaN where the label is no class.
+
+    Examples:
+        >>> picked(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1, -1])).tolist()
+        [2.0, nan]
+    """
+    classes = logits.shape[-1]
+    known = (labels >= 0) & (labels < classes)
+    safe = jnp.where(known, labels, 0)
+    own = jnp.take_along_axis(logits, safe[..., None], axis=-1)[..., 0]
+    return jnp.where(known, own, jnp.nan)

@@ -1,0 +1,62 @@
+"""From a value per example to one number: the only place that reduces."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxopt_intro.typing import Array, PerExample, Scalar
+
+
+def per_example(values: PerExample) -> Float[Array, " batch"]:
+    """Averages every axis but the first, so that one value per example is left.
+
+    Examples:
+        >>> per_example(jnp.array([[1.0, 3.0], [5.0, 5.0]])).tolist()
+        [2.0, 5.0]
+    """
+    return jnp.mean(values.reshape(values.shape[0], -1), axis=1)
+
+
+def mean(values: PerExample, *, weights: Float[Array, " batch"] | None = None) -> Scalar:
+    """Returns the mean over examples.
+
+    With the mean, a penalty's strength weighs against one average example. With `sum` it weighs against the whole
+    batch, so the same balance needs a strength that is larger by the number of examples.
+
+    Args:
+        values: A value, or several, for each example.
+        weights: A factor for each example; one of weight 0 does not count, whatever its value.
+
+    Returns:
+        The weighted mean; 0 where all weights are 0, never NaN.
+
+    Examples:
+        >>> mean(jnp.array([1.0, 3.0, jnp.nan]), weights=jnp.array([1.0, 1.0, 0.0])).tolist()
+        2.0
+    """
+    if weights is None:
+        return jnp.mean(values)
+    total = jnp.sum(weights)
+    return sum(values, weights=weights) / jnp.where(total == 0, 1.0, total)
+
+
+def sum(values: PerExample, *, weights: Float[Array, " batch"] | None = None) -> Scalar:
+    """Returns the sum over examples, of the mean of each example's values.
+
+    Args:
+        values: A value, or several, for each example.
+        weights: A factor for each example; one of weight 0 does not count, whatever its value.
+
+    Returns:
+        The weighted sum.
+
+    Examples:
+        >>> sum(jnp.array([1.0, 3.0])).tolist()
+        4.0
+    """
+    one_each = per_example(values)
+    if weights is None:
+        return jnp.sum(one_each)
+    counts = weights != 0
+    return jnp.sum(jnp.where(counts, weights * jnp.where(counts, one_each, 0.0), 0.0))

@@ -1,0 +1,99 @@
+"""Any Flax Linen module as a `Model` pair."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import linen
+
+from jaxopt_intro.typing import Array, Hparams, Model, PyTree
+
+
+def from_linen(module: linen.Module | type[linen.Module]) -> Model:
+    """Makes a `Model` pair of a Linen module.
+
+    The module is cloned inside every traced call with the call's own numbers, so any number that it only computes
+    with may be traced. The collection `params` becomes `params`, all others (`batch_stats`, …) become `model_state`.
+
+    Args:
+        module: A module, or a module class whose fields all have defaults. Its fields that are numbers are the
+            model's hyperparameters. A module whose `__call__` takes `train`, `training` or `deterministic` is told.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: The class has fields without defaults.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> model = from_linen(linen.Dense(3))
+        >>> params, state = model.init(jax.random.key(0), jnp.ones((4, 2)), {})
+        >>> jax.tree.map(jnp.shape, params)
+        {'bias': (3,), 'kernel': (2, 3)}
+    """
+    base = _instance(module)
+    hyperparameters = tuple(
+        f.name
+        for f in dataclasses.fields(base)
+        if isinstance(getattr(base, f.name), int | float) and not isinstance(getattr(base, f.name), bool)
+    )
+
+    def build(hparams: Hparams) -> linen.Module:
+        return base.clone(**{name: hparams[name] for name in hyperparameters if name in hparams})
+
+    def init(key: Array, example: PyTree, hparams: Hparams) -> tuple[PyTree, PyTree]:
+        variables = build(hparams).init(_streams(key), example, **_told(base, train=False))
+        return _split(variables)
+
+    def apply(
+        params: PyTree, model_state: PyTree, inputs: PyTree, *, train: bool, key: Array | None, hparams: Hparams
+    ) -> tuple[PyTree, PyTree]:
+        streams = None if key is None else _streams(key)
+        outputs, changed = build(hparams).apply(
+            {"params": params, **model_state},
+            inputs,
+            rngs=streams,
+            mutable=list(model_state),
+            **_told(base, train=train),
+        )
+        return outputs, {**model_state, **changed}
+
+    def bind(params: PyTree, model_state: PyTree, hparams: Hparams, **_: Any) -> linen.Module:
+        return build(hparams).bind({"params": params, **model_state})
+
+    return Model(init, apply, hyperparameters, bind, type(base).__name__)
+
+
+def _instance(module: linen.Module | type[linen.Module]) -> linen.Module:
+    if not isinstance(module, type):
+        return module
+    missing = [
+        f.name
+        for f in dataclasses.fields(module)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(
+            f"from_linen: got the class {module.__name__}, whose fields {', '.join(missing)} have no default; expected "
+            f"a module. Pass from_linen({module.__name__}({missing[0]}=…))."
+        )
+    return module()
+
+
+def _streams(key: Array) -> dict[str, Array]:
+    return {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", "dropout"))}
+
+
+def _told(module: linen.Module, *, train: bool) -> dict[str, bool]:
+    taken = inspect.signature(type(module).__call__).parameters
+    answers = {"train": train, "training": train, "deterministic": not train}
+    return {name: answer for name, answer in answers.items() if name in taken}
+
+
+def _split(variables: Mapping[str, PyTree]) -> tuple[PyTree, PyTree]:
+    return variables.get("params", {}), {name: tree for name, tree in variables.items() if name != "params"}

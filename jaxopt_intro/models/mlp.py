@@ -1,0 +1,79 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from flax import nnx
+
+from jaxopt_intro.checks import known_name
+from jaxopt_intro.models.from_nnx import from_nnx
+from jaxopt_intro.models.layers import Dropout
+from jaxopt_intro.typing import Array, Model, Number
+
+ACTIVATIONS = {"elu": nnx.elu, "gelu": nnx.gelu, "relu": nnx.relu, "silu": nnx.silu, "tanh": nnx.tanh}
+KERNEL_INIT = nnx.initializers.he_normal()
+
+
+class MLP(nnx.Module):
+    """Dense layers on flattened inputs, dropout after each hidden one where a rate is given."""
+
+    def __init__(
+        self,
+        example: Array,
+        *,
+        outputs: int,
+        widths: Sequence[int],
+        activation: str,
+        dropout: Number | None = None,
+        rngs: nnx.Rngs,
+    ):
+        sizes = (example[0].size, *widths)
+        self.hidden = nnx.List(
+            [nnx.Linear(i, o, kernel_init=KERNEL_INIT, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+        )
+        self.dropout = None if dropout is None else nnx.List([Dropout(dropout, rngs=rngs) for _ in widths])
+        self.output = nnx.Linear(sizes[-1], outputs, rngs=rngs)
+        self.activation = ACTIVATIONS[known_name(activation, ACTIVATIONS, "activation")]
+
+    def __call__(self, x: Array) -> Array:
+        x = x.reshape(x.shape[0], -1)
+        for i, dense in enumerate(self.hidden):
+            x = self.activation(dense(x))
+            x = x if self.dropout is None else self.dropout[i](x)
+        return self.output(x)
+
+
+def mlp(
+    *, outputs: int, widths: Sequence[int] = (256,), activation: str = "relu", dropout: Number | None = None
+) -> Model:
+    """A multilayer perceptron on flattened inputs; hidden kernels start by He, the last one by LeCun.
+
+    Args:
+        outputs: How many scores.
+        widths: The sizes of the hidden layers.
+        activation: One of `elu`, `gelu`, `relu`, `silu`, `tanh`.
+        dropout: The rate after each hidden layer, in `[0, 1]`; None leaves dropout out of the program. A value for
+            `dropout` in `hparams` takes its place and may be traced.
+
+    Returns:
+        The model. Its hyperparameter is `dropout`.
+
+    Raises:
+        ValueError: The activation is unknown.
+
+    References:
+        He et al. 2015, Delving deep into rectifiers, equation (10) (initialization).
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> model = mlp(outputs=3, widths=(8, 4))
+        >>> params, _ = model.init(jax.random.key(0), jnp.ones((1, 2, 2)), {})
+        >>> params["hidden"]["1"]["kernel"].shape
+        (8, 4)
+    """
+    known_name(activation, ACTIVATIONS, "activation")
+    build = functools.partial(MLP, outputs=outputs, widths=tuple(widths), activation=activation, dropout=dropout)
+    return from_nnx(build)._replace(hyperparameters=("dropout",))

@@ -1,0 +1,121 @@
+"""Adam: adaptive moment estimation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_intro.optimizers.sgd import descend
+from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
+from jaxopt_intro.typing import Array, Number, PyTree, Scalar
+
+
+class AdamState(NamedTuple):
+    """Steps done and both moments, the moments in float32 or wider."""
+
+    step: Array
+    mu: PyTree
+    nu: PyTree
+
+
+def scale_by_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -> optax.GradientTransformation:
+    """Scales by the bias-corrected moments: `mu_hat / (sqrt(nu_hat) + eps)`.
+
+    Where both moments of an element are 0, its output is 0, also at `eps = 0`, and all derivatives are finite.
+
+    Args:
+        b1: Decay of the first moment, in `[0, 1)`. May be traced.
+        b2: Decay of the second moment, in `[0, 1)`. May be traced.
+        eps: Added to the root, outside it, at least 0. May be traced.
+
+    Returns:
+        The transform.
+
+    Examples:
+        >>> transform = scale_by_adam()
+        >>> updates, _ = transform.update(jnp.array([0.5, -4.0, 0.0]), transform.init(jnp.zeros(3)))
+        >>> updates.round(4).tolist()
+        [1.0, -1.0, 0.0]
+    """
+
+    def init(params: PyTree) -> AdamState:
+        return AdamState(jnp.zeros((), jnp.int32), zeros_at_least_float32(params), zeros_at_least_float32(params))
+
+    def update(updates: PyTree, state: AdamState, params: PyTree | None = None) -> tuple[PyTree, AdamState]:
+        del params
+        step = state.step + 1
+        mu = jax.tree.map(lambda m, g: moment(m, g, b1), state.mu, updates)
+        nu = jax.tree.map(lambda v, g: moment(v, jnp.square(at_least_float32(g)), b2), state.nu, updates)
+        c1, c2 = bias_correction(b1, step), bias_correction(b2, step)
+        scaled = jax.tree.map(lambda m, v: safe_ratio(m / c1, v / c2, eps), mu, nu)
+        return scaled, AdamState(step, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def adam(
+    *, learning_rate: Number, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
+) -> optax.GradientTransformation:
+    """Adam.
+
+        mu = b1 * mu + (1 - b1) * grads
+        nu = b2 * nu + (1 - b2) * grads ** 2
+        params -= learning_rate * (mu / (1 - b1 ** step)) / (sqrt(nu / (1 - b2 ** step)) + eps)
+
+    `eps` is outside the root, as in the paper, PyTorch and optax.
+
+    Args:
+        learning_rate: The step size, at least 0. May be traced.
+        b1: Decay of the first moment, in `[0, 1)`. May be traced.
+        b2: Decay of the second moment, in `[0, 1)`. May be traced.
+        eps: Added to the root, outside it, at least 0. May be traced.
+
+    Returns:
+        The optimizer.
+
+    References:
+        Kingma and Ba 2015, Adam: a method for stochastic optimization, algorithm 1.
+
+    Examples:
+        >>> optimizer = adam(learning_rate=0.125)
+        >>> updates, _ = optimizer.update(jnp.array([3.0]), optimizer.init(jnp.zeros(1)))
+        >>> updates.round(4).tolist()
+        [-0.125]
+    """
+    return optax.chain(scale_by_adam(b1, b2, eps), descend(learning_rate))
+
+
+def moment(average: Array, value: Array, decay: Number) -> Array:
+    """Returns the moving average `decay * average + (1 - decay) * value`, in the dtype of the average."""
+    return (decay * average + (1 - decay) * value).astype(average.dtype)
+
+
+def bias_correction(decay: Number, step: Array) -> Scalar:
+    """Returns `1 - decay ** step`, exact in float32 for decays near 1 and finite in its derivative at 0.
+
+    With `c = 1 - decay` it is `-expm1(step * log1p(-c))`; the difference loses no digits.
+
+    Examples:
+        >>> bias_correction(0.5, jnp.array(2)).tolist()
+        0.75
+    """
+    c = jnp.asarray(1 - decay, jnp.promote_types(jnp.result_type(decay), jnp.float32))
+    inside = c < 1
+    exact = -jnp.expm1(step * jnp.log1p(-jnp.where(inside, c, 0.5)))
+    return jnp.where(inside, exact, 1.0 - (1.0 - c) * (step == 1))
+
+
+def safe_ratio(numerator: Array, square: Array, eps: Number) -> Array:
+    """Returns `numerator / (sqrt(square) + eps)`; 0 where that is 0 / 0, with finite derivatives everywhere.
+
+    Examples:
+        >>> safe_ratio(jnp.array([2.0, 0.0]), jnp.array([4.0, 0.0]), 0.0).tolist()
+        [1.0, 0.0]
+    """
+    moved = square > 0
+    denominator = jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0) + eps
+    defined = denominator > 0
+    return jnp.where(defined, numerator / jnp.where(defined, denominator, 1.0), 0.0)

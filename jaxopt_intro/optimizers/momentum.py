@@ -1,0 +1,81 @@
+"""Momentum, the heavy ball."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import optax
+
+from jaxopt_intro.optimizers.sgd import descend
+from jaxopt_intro.trees import zeros_at_least_float32
+from jaxopt_intro.typing import Number, PyTree
+
+
+class MomentumState(NamedTuple):
+    """The velocity, in float32 or wider."""
+
+    velocity: PyTree
+
+
+def scale_by_momentum(momentum: Number) -> optax.GradientTransformation:
+    """Accumulates a velocity: `velocity = momentum * velocity + updates`.
+
+    Args:
+        momentum: How much of the velocity stays, in `[0, 1)`. May be traced.
+
+    Returns:
+        The transform; its output is the velocity.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> transform = scale_by_momentum(0.5)
+        >>> state = transform.init(jnp.zeros(1))
+        >>> for _ in range(3):
+        ...     velocity, state = transform.update(jnp.ones(1), state)
+        >>> velocity.tolist()
+        [1.75]
+    """
+
+    def init(params: PyTree) -> MomentumState:
+        return MomentumState(zeros_at_least_float32(params))
+
+    def update(updates: PyTree, state: MomentumState, params: PyTree | None = None) -> tuple[PyTree, MomentumState]:
+        del params
+        velocity = jax.tree.map(lambda v, u: (momentum * v + u).astype(v.dtype), state.velocity, updates)
+        return velocity, MomentumState(velocity)
+
+    return optax.GradientTransformation(init, update)
+
+
+def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.GradientTransformation:
+    """Gradient descent with momentum.
+
+        velocity = momentum * velocity + learning_rate * grads
+        params  -= velocity
+
+    The rate is inside the velocity, as in Polyak and Ruder. PyTorch and `optax.sgd` put it outside: the same for a
+    constant rate, another method as soon as the rate changes.
+
+    Args:
+        learning_rate: The step size, at least 0. May be traced.
+        momentum: How much of the velocity stays, in `[0, 1)`. May be traced.
+
+    Returns:
+        The optimizer.
+
+    References:
+        Polyak 1964, Some methods of speeding up the convergence of iteration methods, equation (9);
+        Ruder 2016, equation (4).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> optimizer = momentum(learning_rate=1.0, momentum=0.5)
+        >>> state = optimizer.init(jnp.zeros(1))
+        >>> for _ in range(2):
+        ...     updates, state = optimizer.update(jnp.ones(1), state)
+        >>> updates.tolist()
+        [-1.5]
+    """
+    rate_inside = optax.stateless(lambda updates, _: jax.tree.map(lambda u: learning_rate * u, updates))
+    return optax.chain(rate_inside, scale_by_momentum(momentum), descend(1.0))

@@ -1,0 +1,255 @@
+"""A run's journal as an xarray Dataset with the dimensions trial, seed and epoch.
+
+| name | dimensions | what |
+|---|---|---|
+| each metric | trial, seed, epoch | float32; NaN where there is none |
+| `score` | trial, seed | the objective at its best epoch so far; NaN for a failed member and for one without an epoch |
+| `best_epoch` | trial, seed | the first epoch with that score, from 1; 0 where there is no score |
+| `status` | trial, seed | asked, running, finished, failed or pruned; "" where the trial was not asked with that seed |
+| `reason` | trial, seed | why it failed or was pruned, else "" |
+| `stopped_step` | trial, seed | the step at which it ended; -1 while it has not |
+| `test_NAME` | trial, seed | float32, for members that were tested |
+| each hyperparameter | trial (coordinate) | float64 in its shortest float32 form; NaN where the trial doesn't have it |
+| each choice | trial (coordinate) | its label; "" where the trial doesn't have it |
+| `group`, `position` | trial (coordinate) | the program it shares; the order asked, from 0 |
+
+A metric, hyperparameter or choice whose name is taken is called `metrics.NAME`, `hparams.NAME` or `choices.NAME`.
+Attributes: objective, direction, time, run, and as JSON versions, device, experiment, data and receipt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from jaxopt_intro import journal
+
+Record = dict[str, Any]
+
+_TAKEN = (
+    "trial", "seed", "epoch", "group", "position", "score", "best_epoch", "status", "reason", "stopped_step",
+    "rank", "seeds", "standard_error",
+)  # fmt: skip
+
+
+def open(run: str | os.PathLike[str]) -> xr.Dataset:
+    """Opens a run as a Dataset, also while it goes on.
+
+    Args:
+        run: The run's directory.
+
+    Returns:
+        The Dataset that the head of this module describes; `trial` holds the ids in the order asked.
+
+    Raises:
+        FileNotFoundError: The directory is no run.
+        ValueError: The journal is damaged, of a newer format, or has no trial yet.
+
+    Examples:
+        >>> import tempfile
+        >>> directory = tempfile.mkdtemp()
+        >>> objective = {"name": "valid_accuracy", "direction": "max"}
+        >>> with journal.Journal(directory) as run:
+        ...     run.append({"type": "run", "format": journal.FORMAT, "objective": objective})
+        ...     run.append({"type": "trial", "trial": "a1", "hparams": {"learning_rate": 0.1}, "seeds": [0]})
+        ...     run.append({"type": "epoch", "epoch": 1, "members": [["a1", 0]], "metrics": {"valid_accuracy": [0.75]}})
+        >>> dataset = open(directory)
+        >>> dataset.sizes["trial"], dataset.score.item(), dataset.status.item(), dataset.learning_rate.item()
+        (1, 0.75, 'running', 0.1)
+    """
+    records = journal.read(run)
+    trials = {r["trial"]: r for r in records if r["type"] == "trial"}
+    if not trials:
+        raise ValueError(
+            f"the run {os.fspath(run)!r} has {len(records)} records and no trial; expected at least one. "
+            "It has only just begun, or ended before its first trial: wait, or start the sweep again."
+        )
+    last = {r["type"]: r for r in records}
+    objective = last["run"].get("objective", {})
+    seeds = sorted({seed for trial in trials.values() for seed in trial.get("seeds", [0])})
+    places = {(t, s): (i, j) for i, t in enumerate(trials) for j, s in enumerate(seeds)}
+    shape = (len(trials), len(seeds), max((r["epoch"] for r in records if r["type"] == "epoch"), default=0))
+    data = _tests(records, places, shape[:2])
+    curves, names = _curves(records, objective.get("name", "objective"), places, shape, {*_TAKEN, *data})
+    score = names[objective.get("name", "objective")]
+    states = _states(records, trials, places, shape[:2])
+    best = _scores(curves[score][1], states["status"][1], objective.get("direction", "max"))
+    coordinates = {
+        "trial": _strings(list(trials)),
+        "seed": np.array(seeds),
+        "epoch": np.arange(1, shape[2] + 1),
+        **_settings(list(trials.values()), {*_TAKEN, *data, *curves}),
+        "group": ("trial", _strings([str(trial.get("group", "")) for trial in trials.values()])),
+        "position": ("trial", np.arange(len(trials))),
+    }
+    attributes = _attributes(last, score, os.fspath(run))
+    return xr.Dataset({**curves, **best, **states, **data}, coordinates, attributes)
+
+
+def grid(dataset: xr.Dataset) -> xr.Dataset:
+    """Gives a full grid of trials its own axes: one dimension for each setting that varies.
+
+    Args:
+        dataset: What `open` returned, with every combination of the values of its varying settings present once.
+
+    Returns:
+        The same data with those settings in place of `trial`: numbers ascending, choices in the order asked. The ids,
+        `group` and `position` lie on all these axes.
+
+    Raises:
+        ValueError: The trials are no full grid.
+    """
+    names = grid_axes(dataset)
+    values = {name: _distinct(dataset[name]) for name in names}
+    places = [pd.Index(values[name]).get_indexer(dataset[name].values) for name in names]
+    sizes = [len(v) for v in values.values()]
+    trials = dataset.sizes["trial"]
+    flat = np.ravel_multi_index(places, sizes) if names and min(map(np.min, places)) >= 0 else np.zeros(trials, int)
+    if not np.array_equal(np.sort(flat), np.arange(np.prod(sizes, dtype=int))):
+        counts = " x ".join(f"{len(v)} {name}" for name, v in values.items()) or "no setting that varies"
+        raise ValueError(
+            f"got {trials} trials over {counts}; expected every combination exactly once. "
+            "Select the trials of a grid first, or work along the dimension 'trial'."
+        )
+    order = np.argsort(flat)
+
+    def folded(variable: xr.Variable) -> xr.Variable:
+        if "trial" not in variable.dims:
+            return variable
+        first = variable.transpose("trial", ...)
+        shape = (*sizes, *first.shape[1:])
+        return xr.Variable((*names, *first.dims[1:]), first.values[order].reshape(shape), variable.attrs)
+
+    coordinates = {name: folded(c.variable) for name, c in dataset.coords.items() if name not in names}
+    coordinates |= {name: (name, values[name], dataset[name].attrs) for name in names}
+    data = {name: folded(v.variable) for name, v in dataset.data_vars.items()}
+    return xr.Dataset(data, coordinates, dataset.attrs)
+
+
+def settings(dataset: xr.Dataset, role: str | None = None) -> list[str]:
+    """Returns the names of the hyperparameters (`role="hyperparameter"`), of the choices (`"choice"`) or of both."""
+    return [str(n) for n, c in dataset.coords.items() if c.attrs.get("role", "") in ([role] if role else _ROLES)]
+
+
+def varying(dataset: xr.Dataset, role: str | None = None) -> list[str]:
+    """Returns the settings that have more than one value among the trials that have them, choices first."""
+    names = settings(dataset, role)
+    return sorted((n for n in names if len(_distinct(dataset[n])) > 1), key=lambda n: not is_choice(dataset, n))
+
+
+def grid_axes(dataset: xr.Dataset) -> list[str]:
+    """Returns the varying settings without the numbers that the choices decide."""
+    choices = varying(dataset, "choice")
+    table = pd.DataFrame({name: dataset[name].values for name in varying(dataset)})
+    programs = len(table[choices].drop_duplicates()) if choices else 1
+    free = [n for n in varying(dataset, "hyperparameter") if len(table[[*choices, n]].drop_duplicates()) > programs]
+    return choices + free
+
+
+def is_choice(dataset: xr.Dataset, name: str) -> bool:
+    """Says whether a setting is a choice, with labels, and not a number."""
+    return dataset[name].attrs.get("role") == "choice"
+
+
+_ROLES = ("hyperparameter", "choice")
+
+
+def _distinct(setting: xr.DataArray) -> np.ndarray:
+    """The values that occur: numbers ascending, labels in the order asked."""
+    values = np.atleast_1d(setting.values)
+    if values.dtype.kind == "f":
+        return np.unique(values[~np.isnan(values)])
+    return _strings(list(dict.fromkeys(v for v in values.tolist() if v != "")))
+
+
+def _strings(values: list[str]) -> np.ndarray:
+    return np.array(values, dtype=str)
+
+
+def _free(name: str, taken: set[str], prefix: str) -> str:
+    while name in taken:
+        name = f"{prefix}.{name}"
+    taken.add(name)
+    return name
+
+
+def _curves(
+    records: list[Record], objective: str, places: dict, shape: tuple, taken: set[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every metric over the epochs, and what each is called in the dataset."""
+    epochs = [r for r in records if r["type"] == "epoch"]
+    known = dict.fromkeys([objective, *(name for r in epochs for name in r["metrics"])])
+    names = {name: _free(name, taken, "metrics") for name in known}
+    values = {name: np.full(shape, np.nan, np.float32) for name in known}
+    for record in epochs:
+        rows, columns = np.array([places[t, s] for t, s in record["members"]], int).reshape(-1, 2).T
+        for name, numbers in record["metrics"].items():
+            values[name][rows, columns, record["epoch"] - 1] = numbers
+    return {names[name]: (("trial", "seed", "epoch"), values[name]) for name in known}, names
+
+
+def _tests(records: list[Record], places: dict, shape: tuple) -> dict[str, Any]:
+    values: dict[str, np.ndarray] = {}
+    for record in records:
+        for name, number in record["metrics"].items() if record["type"] == "test" else ():
+            array = values.setdefault("test_" + name.removeprefix("test_"), np.full(shape, np.nan, np.float32))
+            array[places[record["trial"], record["seed"]]] = number
+    return {name: (("trial", "seed"), array) for name, array in values.items()}
+
+
+def _states(records: list[Record], trials: dict[str, Record], places: dict, shape: tuple) -> dict[str, Any]:
+    status = np.full(shape, "", dtype="<U8")
+    reason = np.full(shape, "", dtype=object)
+    step = np.full(shape, -1, np.int64)
+    for trial, record in trials.items():
+        for seed in record.get("seeds", [0]):
+            status[places[trial, seed]] = "asked"
+    for record in records:
+        if record["type"] == "epoch":
+            for trial, seed in record["members"]:
+                status[places[trial, seed]] = "running"
+    for record in records:
+        if record["type"] == "end":
+            place = places[record["trial"], record["seed"]]
+            status[place] = record["status"]
+            reason[place] = record.get("reason") or ""
+            step[place] = -1 if record.get("step") is None else record["step"]
+    found = {"status": status, "reason": reason.astype(str), "stopped_step": step}
+    return {name: (("trial", "seed"), array) for name, array in found.items()}
+
+
+def _scores(curve: np.ndarray, status: np.ndarray, direction: str) -> dict[str, Any]:
+    known = np.isfinite(curve) & (status != "failed")[..., None]
+    signed = np.where(known, -curve if direction == "min" else curve, -np.inf)
+    signed = np.concatenate([np.full((*status.shape, 1), -np.inf), signed], axis=-1)  # so that no epoch is epoch 0
+    epoch = signed.argmax(-1)
+    score = np.take_along_axis(signed, epoch[..., None], -1)[..., 0]
+    score = np.where(epoch > 0, -score if direction == "min" else score, np.nan).astype(np.float32)
+    return {"score": (("trial", "seed"), score), "best_epoch": (("trial", "seed"), epoch.astype(np.int32))}
+
+
+def _settings(trials: list[Record], taken: set[str]) -> dict[str, Any]:
+    """The coordinates along `trial`: a column for each hyperparameter and choice that any trial has."""
+    columns: dict[str, Any] = {}
+    for name in dict.fromkeys(name for trial in trials for name in trial.get("hparams", {})):
+        values = np.array([trial.get("hparams", {}).get(name, np.nan) for trial in trials], float)
+        columns[_free(name, taken, "hparams")] = ("trial", values, {"role": "hyperparameter"})
+    for name in dict.fromkeys(name for trial in trials for name in trial.get("choices", {})):
+        labels = _strings([str(trial.get("choices", {}).get(name, "")) for trial in trials])
+        columns[_free(name, taken, "choices")] = ("trial", labels, {"role": "choice"})
+    return columns
+
+
+def _attributes(last: dict[str, Record], objective: str, run: str) -> dict[str, str]:
+    record = last["run"]
+    attributes = {"run": run, "time": str(record.get("time", "")), "objective": objective}
+    attributes["direction"] = record.get("objective", {}).get("direction", "max")
+    for name in ("versions", "device", "experiment", "data"):
+        attributes[name] = json.dumps(record.get(name, {}))
+    receipt = {key: value for key, value in last.get("receipt", {}).items() if key != "type"}
+    return {**attributes, "receipt": json.dumps(receipt)}

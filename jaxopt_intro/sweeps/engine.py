@@ -1,0 +1,312 @@
+"""Runs a job: groups one after another, tile by tile, the host one round behind the device.
+
+A kill at any moment costs at most the work since the last checkpoint, and changes no bit of any result: the width is
+frozen in the journal, and a lane depends on nothing but its own numbers, seed and batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxopt_intro.data import batching
+from jaxopt_intro.sweeps import checkpoint, planning
+from jaxopt_intro.sweeps.keeping import Keeper
+from jaxopt_intro.sweeps.planning import Compiled, Plan, Programs
+from jaxopt_intro.sweeps.population import Lane, make_tile, stack_hparams
+from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.typing import Array, Batch, Training
+
+
+class Member(NamedTuple):
+    """A trial with one of its seeds: what a lane trains."""
+
+    trial: str
+    seed: int
+    hparams: Mapping[str, float]
+
+
+class Group(NamedTuple):
+    """The members that share one program.
+
+    Attributes:
+        id: A hash of the choices.
+        title: The choices in words.
+        training: The training of one member.
+        evaluate: `(state, data, hparams) -> metrics` of one member.
+        members: Trials crossed with seeds, in the order asked.
+        batch_size: Examples in a batch.
+        rounds: Steps from one validation to the next: an epoch's, or what is left of one at the end.
+    """
+
+    id: str
+    title: str
+    training: Training
+    evaluate: Callable[..., dict[str, Array]]
+    members: list[Member]
+    batch_size: int
+    rounds: list[int]
+
+
+class Job(NamedTuple):
+    """Everything that the engine needs.
+
+    Attributes:
+        groups: The groups.
+        train: The training split.
+        valid: The validation split.
+        data_seed: Decides the batches' order.
+        vary_batches: Whether every seed has an order of its own.
+        objective: The metric that decides, as the evaluation names it.
+        direction: "max" or "min".
+        keep: How many trials' weights are kept.
+        width: A tile's width, or None to measure.
+    """
+
+    groups: list[Group]
+    train: Batch
+    valid: Batch
+    data_seed: int
+    vary_batches: bool
+    objective: str
+    direction: str
+    keep: int
+    width: int | None
+
+
+class Start(NamedTuple):
+    """Where a tile begins: at its very start, or where a checkpoint was taken."""
+
+    lanes: Lane
+    round: int = 0
+    piece: int = 0
+    totals: dict[str, np.ndarray] | None = None
+
+
+def run(job: Job, session: Session) -> None:
+    """Trains every member that the journal has not seen end.
+
+    Args:
+        job: What to train.
+        session: The journal, the clock, and what earlier sessions did.
+
+    Raises:
+        KeyboardInterrupt: A signal asked to stop; the running tile is checkpointed.
+    """
+    train, valid = jax.device_put((job.train, job.valid))
+    keeper = Keeper(session, {m.trial: _seeds(job, m.trial) for g in job.groups for m in g.members}, job)
+    session.total = sum(len(group.members) * len(group.rounds) for group in job.groups)
+    ended = [(m, group) for group in job.groups for m in group.members if (m.trial, m.seed) in session.ended]
+    session.done = sum(len(group.rounds) for _, group in ended)
+    for group in job.groups:
+        if any((m.trial, m.seed) not in session.ended for m in group.members):
+            _run_group(job, session, keeper, group, train, valid)
+    session.flush()
+
+
+def _seeds(job: Job, trial: str) -> list[int]:
+    return [m.seed for group in job.groups for m in group.members if m.trial == trial]
+
+
+def _run_group(job: Job, session: Session, keeper: Keeper, group: Group, train: Batch, valid: Batch) -> None:
+    def tile_of(width: int) -> Any:
+        return make_tile(group.training, group.evaluate, width=width, objective=job.objective, direction=job.direction)
+
+    programs = Programs(tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size)
+    plan = _plan(job, session, group, programs, train)
+    session.notify(group.title, f"compiling {plan.width} side by side")
+    compiled = programs.get(plan.width, *{n for r in group.rounds for n in planning.lengths(r, plan.segment)})
+    session.compile_seconds += programs.seconds
+    pending = [m for m in group.members if (m.trial, m.seed) not in session.ended]
+    interrupted = session.checkpoint if session.checkpoint and session.checkpoint["group"] == group.id else None
+    for members in _tiles(job, group, pending, interrupted, plan.width):
+        start = _start(session, compiled, members, plan.width, interrupted)
+        interrupted = None
+        _run_tile(job, session, keeper, group, plan, compiled, members, start, train, valid)
+
+
+def _plan(job: Job, session: Session, group: Group, programs: Programs, train: Batch) -> Plan:
+    if group.id in session.plans:
+        past = session.plans[group.id]
+        rates = {int(width): rate for width, rate in past["rates"].items()}
+        return Plan(past["width"], past["segment"], rates, past["why"])
+
+    def probe(compiled: Compiled, width: int, length: int) -> float:
+        members = _padded(group.members[:width], width)
+        hparams = stack_hparams([m.hparams for m in members])
+        lanes = compiled.init(_member_seeds(members), hparams)
+        indices = _indices(job, group, train, 0, None)[:length]
+        seconds = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            lanes, totals = compiled.segment[length](lanes, hparams, train, indices)
+            jax.block_until_ready(totals)
+            seconds.append(time.perf_counter() - begin)
+        return min(seconds)
+
+    plan = planning.choose(
+        programs,
+        members=len(group.members),
+        steps=sum(group.rounds),
+        round_steps=group.rounds[0],
+        probe=probe,
+        width=job.width,
+        notify=lambda text: session.notify(group.title, text),
+    )
+    rates = {str(width): rate for width, rate in plan.rates.items()}
+    record = {"width": plan.width, "segment": plan.segment, "rates": rates, "why": plan.why}
+    session.emit({"type": "plan", "group": group.id, "title": group.title, **record})
+    session.plans[group.id] = record
+    return plan
+
+
+def _tiles(
+    job: Job, group: Group, pending: Sequence[Member], interrupted: dict[str, Any] | None, width: int
+) -> Iterator[list[Member]]:
+    """The interrupted tile first, as it was; then the others in full tiles, of one seed each if batches vary."""
+    begun = [tuple(pair) for pair in interrupted["members"]] if interrupted else []
+    if begun:
+        by_name = {(m.trial, m.seed): m for m in group.members}
+        yield [by_name[pair] for pair in begun]
+    rest = [m for m in pending if (m.trial, m.seed) not in begun]
+    queues = [[m for m in rest if m.seed == s] for s in sorted({m.seed for m in rest})] if job.vary_batches else [rest]
+    for queue in queues:
+        for first in range(0, len(queue), width):
+            yield queue[first : first + width]
+
+
+def _start(
+    session: Session, compiled: Compiled, members: list[Member], width: int, interrupted: dict[str, Any] | None
+) -> Start:
+    padded = _padded(members, width)
+    lanes = compiled.init(_member_seeds(padded), stack_hparams([m.hparams for m in padded]))
+    if interrupted is None:
+        return Start(lanes)
+    stored = checkpoint.load(session.directory / interrupted["path"], {"lanes": lanes, "totals": _zeros(interrupted)})
+    totals = {name: np.asarray(value, np.float64) for name, value in stored["totals"].items()}
+    return Start(stored["lanes"], interrupted["round"], interrupted["piece"], totals or None)
+
+
+def _run_tile(
+    job: Job,
+    session: Session,
+    keeper: Keeper,
+    group: Group,
+    plan: Plan,
+    compiled: Compiled,
+    members: list[Member],
+    start: Start,
+    train: Batch,
+    valid: Batch,
+) -> None:
+    hparams = stack_hparams([m.hparams for m in _padded(members, plan.width)])
+    seed = members[0].seed if job.vary_batches else None
+    lanes, first_piece, totals = start.lanes, start.piece, start.totals
+    alive = _Alive()
+    for number in range(start.round, len(group.rounds)):
+        indices, offset = _indices(job, group, train, number, seed), 0
+        pieces = planning.lengths(group.rounds[number], plan.segment)
+        sums = [totals] if totals else []
+        for piece, length in enumerate(pieces):
+            if piece >= first_piece:
+                lanes, new = compiled.segment[length](lanes, hparams, train, indices[offset : offset + length])
+                sums.append(new)
+                session.lane_steps += plan.width * length
+                if session.checkpoint_due() and (piece + 1 < len(pieces) or number + 1 < len(group.rounds)):
+                    _save(session, group, members, lanes, number, piece + 1, sums)
+            offset += length
+        lanes, metrics = compiled.validate(lanes, hparams, valid, np.int32(number + 1))
+        session.later(_recording(job, session, group, members, number, sums, metrics, alive))
+        first_piece, totals = 0, None
+        if not alive.any:
+            break
+    session.later(lambda: keeper.finish(members, lanes, group.rounds))
+
+
+class _Alive:
+    """Whether any lane of a tile still trains, as far as the host knows."""
+
+    any = True
+
+
+def _recording(
+    job: Job,
+    session: Session,
+    group: Group,
+    members: list[Member],
+    number: int,
+    sums: list[Any],
+    metrics: dict[str, Array],
+    alive: _Alive,
+) -> Callable[[], None]:
+    """What the host does with a round, once the device is busy with the next one."""
+
+    def record() -> None:
+        totals = _add(sums)
+        values = {name: np.asarray(value)[: len(members)] for name, value in metrics.items()}
+        failed = values.pop("failed_at") > 0
+        steps = totals.pop("steps")[: len(members)]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shown = {f"train_{name}": (total[: len(members)] / steps) for name, total in totals.items()}
+        shown |= {f"valid_{name}": np.where(failed, np.nan, value) for name, value in values.items()}
+        alive.any = not failed.all()
+        session.useful_steps += int(steps.sum())
+        session.useful_examples += int(steps.sum()) * group.batch_size
+        session.done += len(members)
+        session.emit(
+            {
+                "type": "epoch",
+                "group": group.id,
+                "epoch": number + 1,
+                "members": [[m.trial, m.seed] for m in members],
+                "metrics": {name: np.asarray(value, np.float32) for name, value in shown.items()},
+                "time": round(session.elapsed(), 3),
+            }
+        )
+
+    return record
+
+
+def _save(
+    session: Session, group: Group, members: list[Member], lanes: Lane, number: int, piece: int, sums: list[Any]
+) -> None:
+    totals = _add(sums)
+    record = {
+        "type": "checkpoint",
+        "group": group.id,
+        "members": [[m.trial, m.seed] for m in members],
+        "round": number,
+        "piece": piece,
+        "totals": list(totals),
+    }
+    session.save_checkpoint(record, {"lanes": lanes, "totals": totals})
+
+
+def _zeros(record: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(0) for name in record["totals"]}
+
+
+def _add(sums: list[Any]) -> dict[str, np.ndarray]:
+    """The sums over the segments of a round, in float64 on the host."""
+    return {name: np.sum([np.asarray(s[name], np.float64) for s in sums], axis=0) for name in sums[0]}
+
+
+def _indices(job: Job, group: Group, train: Batch, number: int, seed: int | None) -> np.ndarray:
+    count = jax.tree.leaves(train)[0].shape[0]
+    # One seed's own order must not be another data seed's: they meet in disjoint 32-bit halves.
+    data_seed = job.data_seed if seed is None else (job.data_seed << 32) + seed + 1
+    rows = batching.epoch_indices(count, group.batch_size, seed=data_seed, epoch=number)
+    return rows[: group.rounds[number]]
+
+
+def _padded(members: Sequence[Member], width: int) -> list[Member]:
+    return [*members, *[members[-1]] * (width - len(members))]
+
+
+def _member_seeds(members: Sequence[Member]) -> np.ndarray:
+    return np.array([m.seed for m in members], np.uint32)

@@ -1,0 +1,126 @@
+"""How members end, and whose weights are worth keeping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxopt_intro import trees
+from jaxopt_intro.sweeps import checkpoint
+from jaxopt_intro.sweeps.population import Lane
+from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.training import TrainState
+from jaxopt_intro.typing import Hparams, Training
+
+
+class Keeper:
+    """Ends members and keeps the weights of the best trials.
+
+    A trial's rank is the mean of its seeds' best scores, once all have ended; a failed seed takes it out. Until then
+    its weights are kept, so that the chosen trial has the weights of every seed.
+
+    Args:
+        session: The journal and the directory.
+        seeds: The seeds of every trial.
+        job: For its `direction` and `keep`.
+    """
+
+    def __init__(self, session: Session, seeds: Mapping[str, Sequence[int]], job: Any):
+        self._session, self._seeds = session, seeds
+        self._sign, self._keep = (1.0 if job.direction == "max" else -1.0), job.keep
+
+    def finish(self, members: Sequence[Any], lanes: Lane, rounds: Sequence[int]) -> None:
+        """Writes the ends of a tile's members, after their weights.
+
+        Args:
+            members: The members, padding left out.
+            lanes: Their lanes at the end.
+            rounds: The steps of each epoch.
+        """
+        failed_at, scores = np.asarray(lanes.failed_at), np.asarray(lanes.best.score)
+        best_epochs = np.asarray(lanes.best.epoch)
+        step = np.where(failed_at > 0, failed_at, sum(rounds) + 1)
+        epochs = np.searchsorted(np.cumsum(rounds), step - 1, side="right")
+        ends = {}
+        for i, member in enumerate(members):
+            if (member.trial, member.seed) in self._session.ended:
+                continue
+            ends[member.trial, member.seed] = (i, {
+                "type": "end",
+                "trial": member.trial,
+                "seed": member.seed,
+                "status": "failed" if failed_at[i] else "finished",
+                "reason": "the loss or the update was not finite" if failed_at[i] else None,
+                "step": int(failed_at[i]) or sum(rounds),
+                "epoch": int(epochs[i]),
+                "score": np.float32(self._sign * scores[i]) if best_epochs[i] else None,
+                "best_epoch": int(best_epochs[i]),
+            })  # fmt: skip
+        wanted = self._wanted({pair: record for pair, (_, record) in ends.items()})
+        for (trial, seed), (i, record) in ends.items():
+            if trial in wanted and record["status"] == "finished" and record["best_epoch"]:
+                self._store(trial, seed, lanes, i, record)
+        for record in (record for _, record in ends.values()):
+            self._session.ended[record["trial"], record["seed"]] = record
+            self._session.emit(record)
+        self._session.finished += len(ends)
+        self._forget(wanted)
+        self._session.drop_checkpoint()
+
+    def _store(self, trial: str, seed: int, lanes: Lane, lane: int, record: dict[str, Any]) -> None:
+        best, last = lanes.best, lanes.state
+        for which, weights, epoch in (("best", best, record["best_epoch"]), ("last", last, record["epoch"])):
+            path = f"weights/{trial}-{seed}-{which}.npz"
+            params, model_state = trees.member((weights.params, weights.model_state), lane)
+            checkpoint.save_weights(self._session.directory / path, params, model_state)
+            kept = {"type": "weights", "trial": trial, "seed": seed, "which": which, "epoch": epoch, "path": path}
+            self._session.emit(kept)
+            self._session.kept[trial, seed, which] = path
+
+    def _forget(self, wanted: set[str]) -> None:
+        for (trial, seed, which), path in list(self._session.kept.items()):
+            if trial not in wanted:
+                self._session.emit({"type": "weights", "trial": trial, "seed": seed, "which": which, "path": None})
+                checkpoint.remove(self._session.directory / path)
+                del self._session.kept[trial, seed, which]
+
+    def _wanted(self, new: Mapping[tuple[str, int], dict[str, Any]]) -> set[str]:
+        """The best complete trials, and all that still have a seed to come."""
+        ended = {**self._session.ended, **new}
+        begun = {trial for trial, _ in ended}
+        complete = {t for t in begun if all((t, s) in ended for s in self._seeds.get(t, ()))}
+        return set(ranking(ended, self._seeds, self._sign)[: self._keep]) | (begun - complete)
+
+
+def load(session: Session, trial: str, seed: int, training: Training, hparams: Hparams) -> TrainState:
+    """Returns a training's first state with a member's kept best weights in it."""
+    state = jax.jit(training.init)(jax.random.key(seed), hparams)
+    path = session.directory / session.kept[trial, seed, "best"]
+    params, model_state = checkpoint.load_weights(path, (state.params, state.model_state))
+    return state._replace(params=params, model_state=model_state)
+
+
+def ranking(
+    ended: Mapping[tuple[str, int], dict[str, Any]], seeds: Mapping[str, Sequence[int]], sign: float
+) -> list[str]:
+    """Returns the trials whose seeds have all finished, the best mean score first, ties in the order asked.
+
+    Args:
+        ended: The end record of every member.
+        seeds: The seeds of every trial, in the order asked.
+        sign: 1 if more is better, -1 if less is.
+
+    Examples:
+        >>> end = {"status": "finished", "score": 0.5, "best_epoch": 1}
+        >>> ranking({("a", 0): end, ("b", 0): end | {"score": 0.7}}, {"a": [0], "b": [0], "c": [0]}, 1.0)
+        ['b', 'a']
+    """
+    means = {}
+    for trial, own in seeds.items():
+        records = [ended.get((trial, seed)) for seed in own]
+        if all(r is not None and r["status"] == "finished" and r["best_epoch"] for r in records):
+            means[trial] = sign * float(np.mean([r["score"] for r in records if r]))
+    return sorted(means, key=lambda trial: -means[trial])

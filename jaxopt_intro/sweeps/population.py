@@ -1,0 +1,147 @@
+"""A tile: W lanes trained side by side by one compiled program, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_intro import trees
+from jaxopt_intro.training import TrainInfo, TrainState
+from jaxopt_intro.typing import Array, Batch, Hparams, PyTree, Scalar, Training
+
+
+class Best(NamedTuple):
+    """A lane's best validation so far, and the weights that had it."""
+
+    score: Array
+    epoch: Array
+    params: PyTree
+    model_state: PyTree
+
+
+class Lane(NamedTuple):
+    """What one lane carries; a tile is the same with a leading axis of length W.
+
+    Attributes:
+        state: The training's state; frozen at the last finite step once the lane has failed.
+        failed_at: The step, counted from 1, whose loss or update was not finite; 0 while there is none.
+        best: The best validation so far.
+    """
+
+    state: TrainState
+    failed_at: Array
+    best: Best
+
+
+class Tile(NamedTuple):
+    """The compiled functions of a tile of a fixed width.
+
+    Attributes:
+        init: `(seeds [W], hparams) -> Lane`.
+        segment: `(lanes, hparams, data, indices [steps, batch]) -> (lanes, totals)`: trains; `totals` holds each
+            lane's sums over its finite steps, and their number, `steps`.
+        validate: `(lanes, hparams, data, epoch) -> (lanes, metrics)`: measures, and keeps the best; among the
+            metrics is `failed_at`.
+    """
+
+    init: Callable[..., Lane]
+    segment: Callable[..., tuple[Lane, dict[str, Array]]]
+    validate: Callable[..., tuple[Lane, dict[str, Array]]]
+
+
+def make_tile(
+    training: Training,
+    evaluate: Callable[[TrainState, Batch, Hparams], dict[str, Scalar]],
+    *,
+    width: int,
+    objective: str,
+    direction: str,
+) -> Tile:
+    """Makes the functions of a tile; the caller compiles them.
+
+    All lanes see the same batches, so the gather is outside the `vmap` and the first layer of all members is one
+    matrix product. Whatever a lane computes, it computes from its own state, numbers and seed alone.
+
+    Args:
+        training: The training of one member.
+        evaluate: `(state, data, hparams) -> metrics` of one member.
+        width: The number of lanes, W.
+        objective: The name among the metrics that decides which epoch is best.
+        direction: "max" or "min".
+
+    Returns:
+        The functions.
+    """
+    sign = 1.0 if direction == "max" else -1.0
+
+    def init_lane(seed: Array, hparams: Hparams) -> Lane:
+        state = training.init(jax.random.key(seed), hparams)
+        best = Best(jnp.float32(-jnp.inf), jnp.int32(0), state.params, state.model_state)
+        return Lane(state, jnp.int32(0), best)
+
+    def step_lane(carry: Any, batch: Batch, hparams: Hparams) -> Any:
+        state, failed_at, totals = carry
+        new, info = training.step(state, batch, hparams)
+        ok = (failed_at == 0) & jnp.isfinite(info.loss + info.penalty) & jnp.isfinite(info.update_norm)
+        failed_at = jnp.where(ok | (failed_at > 0), failed_at, state.step + 1)
+        # The key never changes; leaving it out of the choice keeps typed keys out of arithmetic.
+        frozen = trees.where(ok, new._replace(key=None), state._replace(key=None))._replace(key=state.key)
+        values = {**_flat(info), "steps": jnp.float32(1)}
+        return frozen, failed_at, {name: totals[name] + jnp.where(ok, value, 0.0) for name, value in values.items()}
+
+    def segment(lanes: Lane, hparams: Hparams, data: Batch, indices: Array) -> tuple[Lane, dict[str, Array]]:
+        over_lanes = _over_lanes(step_lane, width, (0, None, 0))
+
+        def body(carry: Any, rows: Array) -> tuple[Any, None]:
+            batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), data)
+            return over_lanes(carry, batch, hparams), None
+
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((indices.shape[1], *x.shape[1:]), x.dtype), data)
+        one = jax.eval_shape(lambda t: trees.member(t, 0), (lanes.state, hparams))
+        info = jax.eval_shape(training.step, one[0], batch, one[1])[1]
+        zeros = {name: jnp.zeros(width, jnp.float32) for name in (*_flat(info), "steps")}
+        (state, failed_at, totals), _ = jax.lax.scan(body, (lanes.state, lanes.failed_at, zeros), indices)
+        return Lane(state, failed_at, lanes.best), totals
+
+    def validate_lane(lane: Lane, data: Batch, epoch: Array, hparams: Hparams) -> tuple[Lane, dict[str, Array]]:
+        metrics = evaluate(lane.state, data, hparams)
+        score = sign * metrics[objective]
+        better = (lane.failed_at == 0) & (score > lane.best.score)
+        here = Best(score, epoch, lane.state.params, lane.state.model_state)
+        return lane._replace(best=trees.where(better, here, lane.best)), {**metrics, "failed_at": lane.failed_at}
+
+    def validate(lanes: Lane, hparams: Hparams, data: Batch, epoch: Array) -> tuple[Lane, dict[str, Array]]:
+        return _over_lanes(validate_lane, width, (0, None, None, 0))(lanes, data, epoch, hparams)
+
+    return Tile(_over_lanes(init_lane, width, (0, 0)), segment, validate)
+
+
+def stack_hparams(hparams: Sequence[Hparams]) -> dict[str, np.ndarray]:
+    """Returns the members' numbers as one float32 array a name.
+
+    Examples:
+        >>> stack_hparams([{"l2": 0.5}, {"l2": 2}])["l2"].tolist()
+        [0.5, 2.0]
+    """
+    return {name: np.array([h[name] for h in hparams], np.float32) for name in hparams[0]}
+
+
+def _flat(info: TrainInfo) -> dict[str, Array]:
+    scalars = {name: getattr(info, name) for name in ("loss", "penalty", "grad_norm", "update_norm")}
+    return {**scalars, **info.metrics}
+
+
+def _over_lanes(function: Callable[..., Any], width: int, axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    """`vmap` over the lanes; one lane runs as the plain function, which compilers know best."""
+    if width > 1:
+        return jax.vmap(function, axes)
+
+    def alone(*args: Any) -> Any:
+        squeezed = [a if axis is None else trees.member(a, 0) for a, axis in zip(args, axes, strict=True)]
+        return jax.tree.map(lambda x: jnp.expand_dims(x, 0), function(*squeezed))
+
+    return alone

@@ -1,0 +1,151 @@
+"""One process's work on a run: the journal, the clock, signals, and what earlier sessions did."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxopt_intro.journal import Journal
+from jaxopt_intro.sweeps import checkpoint
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Session:
+    """What the engine shares with the host's side of a run.
+
+    Args:
+        directory: The run.
+        journal: Its writer.
+        past: The records of earlier sessions.
+        listener: Called with every record, and with `{"type": "progress", ...}` in between.
+        checkpoint_seconds: At most so long between checkpoints.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        journal: Journal,
+        past: Sequence[dict[str, Any]],
+        listener: Callable[[dict[str, Any]], None],
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ):
+        self.directory, self._journal, self._listener = directory, journal, listener
+        self._checkpoint_seconds = checkpoint_seconds
+        self._started = self._saved = time.perf_counter()
+        self._behind: Callable[[], None] | None = None
+        self.stopping = False
+        self.done = self.total = 0
+        self.lane_steps = self.useful_steps = self.useful_examples = self.finished = 0
+        self.compile_seconds = 0.0
+        self.ended: dict[tuple[str, int], dict[str, Any]] = {}
+        self.plans: dict[str, dict[str, Any]] = {}
+        self.kept: dict[tuple[str, int, str], str] = {}
+        self.tested: set[str] = set()
+        self.checkpoint: dict[str, Any] | None = None
+        self._saves = 0
+        for record in past:
+            self._remember(record)
+
+    def _remember(self, record: dict[str, Any]) -> None:
+        kind = record["type"]
+        if kind == "end":
+            self.ended[record["trial"], record["seed"]] = record
+        elif kind == "plan":
+            self.plans[record["group"]] = record
+        elif kind == "weights":
+            place = (record["trial"], record["seed"], record["which"])
+            self.kept[place] = record["path"]
+            if record["path"] is None:
+                del self.kept[place]
+        elif kind == "test":
+            self.tested.add(record["trial"])
+        elif kind == "checkpoint":
+            self._saves += 1
+            there = record["path"] is not None and (self.directory / record["path"]).is_dir()
+            self.checkpoint = record if there else None
+
+    def elapsed(self) -> float:
+        """Returns the seconds since this session began."""
+        return time.perf_counter() - self._started
+
+    def emit(self, record: dict[str, Any]) -> None:
+        """Appends a record to the journal, and tells the listener."""
+        self._journal.append(record)
+        self._listener({**record, "done": self.done, "total": self.total})
+
+    def notify(self, group: str, text: str) -> None:
+        """Tells the listener, and only it, what is going on."""
+        progress = {"type": "progress", "group": group, "text": text, "done": self.done, "total": self.total}
+        self._listener(progress)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Does the host's work of the round before, and keeps this one's until the device is busy again."""
+        self._behind, ready = work, self._behind
+        if ready is not None:
+            ready()
+
+    def flush(self) -> None:
+        """Does the host's work that was kept."""
+        self._behind, ready = None, self._behind
+        if ready is not None:
+            ready()
+
+    def checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint: the clock says so, or a signal asked to stop."""
+        return self.stopping or time.perf_counter() - self._saved > self._checkpoint_seconds
+
+    def save_checkpoint(self, record: dict[str, Any], tree: Any) -> None:
+        """Saves a checkpoint and removes the one before; ends the run if a signal asked to stop.
+
+        Raises:
+            KeyboardInterrupt: A signal asked to stop.
+        """
+        self.flush()
+        old = self.checkpoint
+        path = f"checkpoint/{self._saves + 1}"
+        checkpoint.remove(self.directory / path)  # one that was saved, but not recorded, when the process was killed
+        checkpoint.save(self.directory / path, tree)
+        self._journal.append({**record, "path": path})
+        self._journal.sync()
+        self._remember({**record, "path": path})
+        if old is not None:
+            checkpoint.remove(self.directory / old["path"])
+        self._saved = time.perf_counter()
+        if self.stopping:
+            raise KeyboardInterrupt
+
+    def drop_checkpoint(self) -> None:
+        """Forgets the checkpoint of a tile that has ended."""
+        if self.checkpoint is not None:
+            record = {"type": "checkpoint", "group": self.checkpoint["group"], "path": None}
+            self._journal.append(record)
+            checkpoint.remove(self.directory / self.checkpoint["path"])
+            self._remember(record)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turns the first SIGINT or SIGTERM into a checkpoint and a stop; the second stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            del frame
+            if self.stopping:
+                raise KeyboardInterrupt
+            self.stopping = True
+            name = signal.Signals(number).name
+            self.notify("", f"{name}: saving a checkpoint; once more stops at once")
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,165 @@
+"""What the command shows: a live bar while a sweep runs, then its table, receipt and next command."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import xarray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from jaxopt_intro import journal, results
+
+
+class Terminal:
+    """The command's output. On a terminal the bar is live; into a file or pipe it is a line now and then."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[group]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs of trials · {task.fields[best]}· {task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None, group="", best="", text="")
+        self._best: float | None = None
+        self._objective, self._direction, self._directory = "", "max", ""
+        self._said = self._began = time.monotonic()
+
+    def __enter__(self) -> Terminal:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def device(self, found: dict[str, Any]) -> None:
+        """Says what computes, and whether a GPU lies idle."""
+        what = f"{found['cores']} cores" if found["platform"] == "cpu" else f"{found['count']} x {found['kind']}"
+        self._console.print(f"device: {found['platform']}, {what}")
+        if found["idle_gpu"]:
+            self._console.print(
+                '[yellow]warning: an NVIDIA GPU is here, but this JAX is for CPUs. Use it: pip install "jax\\[cuda12]"'
+            )
+
+    def listen(self, record: dict[str, Any]) -> None:
+        """Shows a record of the journal, or progress."""
+        kind = record["type"]
+        if kind == "directory":
+            self._directory = record["path"]
+        if kind == "run":
+            self._objective, self._direction = record["objective"]["name"], record["objective"]["direction"]
+        if kind == "epoch":
+            self._remember(record["metrics"][self._objective])
+        group = record.get("title") or (record.get("group") if kind == "progress" else None)
+        text = record["text"] if kind == "progress" else "training" if kind == "epoch" else None
+        best = "" if self._best is None else f"best {self._objective} {self._best:.4f} "
+        changed = {"group": group, "text": text, "best": best}
+        changed = {name: value for name, value in changed.items() if value is not None}
+        self._progress.update(self._task, completed=record["done"], total=record["total"] or None, **changed)
+        if not self._console.is_terminal and kind in ("progress", "epoch"):
+            self._line(record, text or "", group or "", always=kind == "progress")
+
+    def _remember(self, values: Iterable[float]) -> None:
+        finite = [float(v) for v in np.asarray(list(values)) if np.isfinite(v)]
+        if finite:
+            best = max if self._direction == "max" else min
+            self._best = best([*finite, *([] if self._best is None else [self._best])])
+
+    def _line(self, record: dict[str, Any], text: str, group: str, *, always: bool) -> None:
+        now = time.monotonic()
+        if always or now - self._said > 10:
+            self._said = now
+            best = "" if self._best is None else f", best {self._objective} {self._best:.4f}"
+            where = f"{group}: " if group and always else ""
+            self._console.print(
+                f"[{now - self._began:5.0f} s] {where}{text}, {record['done']}/{record['total']}{best}", markup=False
+            )
+
+    def interrupted(self) -> None:
+        """Says how to go on after an interruption."""
+        self._progress.stop()
+        self._console.print("interrupted; nothing that was finished is lost")
+        if self._directory:
+            self._console.print(f"go on: jaxopt-intro sweep {self._directory}", markup=False)
+
+    def finished(self, dataset: xarray.Dataset) -> int:
+        """Shows the table, the receipt, the test, the picture and the next command; returns the exit code."""
+        run = dataset.attrs["run"]
+        self.table(dataset, 10)
+        records = journal.read(run)
+        receipt = [r for r in records if r["type"] == "receipt"][-1]
+        self.receipt(receipt, {r["group"]: r for r in records if r["type"] == "plan"})
+        failed = int((dataset.status == "failed").sum())
+        if failed:
+            self._console.print(f"failed: {failed} of {receipt['members']}, with a loss or an update that was not finite")
+        if not np.isfinite(dataset.score.values).any():
+            self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
+            return 1
+        self._test(dataset)
+        picture = Path(run) / "sweep.png"
+        results.plots.overview(dataset).savefig(picture, dpi=150)
+        self._console.print(f"picture: {picture}\nrun: {run}", markup=False)
+        self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
+        return 0
+
+    def table(self, dataset: xarray.Dataset, count: int) -> None:
+        """Shows the best trials."""
+        best = results.top(dataset, count)
+        table = Table(title=f"the best {len(best)} of {dataset.sizes['trial']} trials")
+        table.add_column("rank", justify="right")
+        for name, column in best.items():
+            table.add_column(str(name), justify="left" if column.dtype == object else "right")
+        for rank, row in best.iterrows():
+            table.add_row(str(rank), *(_cell(value) for value in row))
+        self._console.print(table)
+
+    def receipt(self, receipt: dict[str, Any], plans: dict[str, Any]) -> None:
+        """Shows how fast the run was, and why."""
+        self._console.print(
+            f"receipt: {receipt['seconds']:.1f} s, of which {receipt['compile_seconds']:.1f} s compiling; "
+            f"{receipt['members_per_second']:.2f} trials/s, {receipt['examples_per_second']:,.0f} examples/s; "
+            f"{receipt['busy']:.0%} of lane-steps trained a live trial"
+        )
+        for group in receipt["groups"]:
+            rates = {int(width): rate for width, rate in group["rates"].items()}
+            gain = f", {rates[group['width']] / rates[1]:.1f}x one at a time" if 1 in rates and group["width"] > 1 else ""
+            title = group["title"] or "all trials"
+            self._console.print(f"  {title}: {group['width']} side by side ({group['why']}){gain}", markup=False)
+
+    def _test(self, dataset: xarray.Dataset) -> None:
+        tested = [str(name) for name in dataset.data_vars if str(name).startswith("test_")]
+        if not tested:
+            return
+        name = "test_" + self._objective.removeprefix("valid_")
+        values = dataset[name if name in tested else tested[0]].values
+        seeds = values[np.isfinite(values)]
+        spread = f" ± {seeds.std(ddof=1) / np.sqrt(len(seeds)):.4f} over {len(seeds)} seeds" if len(seeds) > 1 else ""
+        self._console.print(f"[bold]test {name.removeprefix('test_')} of the chosen trial: {seeds.mean():.4f}{spread}")
+
+    def catalogue(self, entries: Iterable[Any]) -> None:
+        """Shows the data sets."""
+        table = Table("name", "image", "train", "test", "classes", "where")
+        for entry in entries:
+            shape = " x ".join(map(str, entry.shape))
+            table.add_row(entry.name, shape, f"{entry.train:,}", f"{entry.test:,}", str(entry.classes), entry.where)
+        self._console.print(table)
+        self._console.print("any other image classification set: tfds:NAME", markup=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,281 @@
+"""Training as two pure functions, and evaluation that counts every example exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_intro import routing, trees
+from jaxopt_intro.losses import reduction
+from jaxopt_intro.routing import Part
+from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
+
+
+class TrainState(NamedTuple):
+    """What a training carries from step to step.
+
+    Attributes:
+        step: Steps done, int32.
+        key: The member's own key; a step's noise comes from it and the step's number.
+        params: The model's parameters.
+        model_state: The model's other variables, such as running statistics.
+        opt_state: The optimizer's state.
+    """
+
+    step: Array
+    key: Array
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+
+
+class TrainInfo(NamedTuple):
+    """What a step tells; it is never read back.
+
+    Attributes:
+        loss: The mean loss of the batch, without penalties.
+        penalty: The sum of the penalties.
+        grad_norm: Euclidean norm of the gradient of both together.
+        update_norm: Euclidean norm of the optimizer's update.
+        metrics: The mean of each metric over the batch.
+    """
+
+    loss: Scalar
+    penalty: Scalar
+    grad_norm: Scalar
+    update_norm: Scalar
+    metrics: dict[str, Scalar]
+
+
+def parts_of(
+    model: Model,
+    loss: Callable[..., Any],
+    make_optimizer: Callable[..., Any],
+    *,
+    augment: Callable[..., Any] | None = None,
+    after_update: Callable[..., Any] | None = None,
+    penalties: Sequence[Callable[..., Any]] = (),
+) -> list[Part]:
+    """Describes the parts of a training for the router: these five, then the penalties.
+
+    Examples:
+        >>> from jaxopt_intro import losses, models, optimizers
+        >>> parts = parts_of(models.linear(outputs=2), losses.weston_watkins, optimizers.momentum)
+        >>> [(part.role, part.name, part.hyperparameters) for part in parts[:3]]
+        [('model', 'Linear', ()), ('loss', 'weston_watkins', ('margin',)),
+         ('optimizer', 'momentum', ('learning_rate', 'momentum'))]
+    """
+    return [
+        Part("model", model.name, model.hyperparameters),
+        _function_part("loss", loss),
+        Part("optimizer", routing.own_name(make_optimizer), routing.numbers(make_optimizer, constructs=True)),
+        Part("augment", "", ()) if augment is None else _function_part("augment", augment),
+        Part("after_update", "", ()) if after_update is None else _function_part("after_update", after_update),
+        *(_function_part("penalty", p) for p in penalties),
+    ]
+
+
+def make_training(
+    model: Model,
+    loss: Callable[..., Array],
+    make_optimizer: Callable[..., optax.GradientTransformation],
+    *,
+    example: Batch,
+    penalty: Callable[..., Array] | Sequence[Callable[..., Array]] = (),
+    prepare: Callable[[PyTree], PyTree] | None = None,
+    augment: Callable[..., PyTree] | None = None,
+    after_update: Callable[..., PyTree] | None = None,
+    metrics: Mapping[str, Callable[..., Array]] | None = None,
+) -> Training:
+    """Makes the two functions of a training: `init(key, hparams)` and `step(state, batch, hparams)`.
+
+    Both are pure, so they compose with `jit`, `vmap`, `scan` and `grad`. `hparams` is one flat dict; each name goes
+    to the part that takes it, as `jaxopt_intro.routing` says, and every value may be traced.
+
+    Args:
+        model: A pair of `init` and `apply`.
+        loss: `(outputs, targets, *, ...) -> [batch]`: a value for each example, or several.
+        make_optimizer: `(**numbers) -> optax.GradientTransformation`; called inside the traced functions.
+        example: A batch; its inputs' shapes are the model's.
+        penalty: One or several `(params, *, ...) -> scalar`. One that takes `factors` gets `trees.kernels(params)`.
+        prepare: `inputs -> inputs`, such as a cast and a normalization; the same for all members.
+        augment: `(inputs, ..., *, key) -> inputs`, after `prepare`, at training steps only.
+        after_update: `(params, *, ...) -> params`, after each update: a projection.
+        metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
+
+    Returns:
+        The training.
+
+    Raises:
+        ValueError: At the first call: a name in `hparams` that no part takes, or a part returned a wrong shape.
+
+    Examples:
+        >>> from jaxopt_intro import losses, models, optimizers
+        >>> batch = jnp.ones((4, 2)), jnp.array([0, 1, 0, 1])
+        >>> training = make_training(
+        ...     models.linear(outputs=2), losses.softmax_cross_entropy, optimizers.sgd, example=batch)
+        >>> hparams = {"learning_rate": jnp.array([0.1, 0.2, 0.4])}
+        >>> keys = jax.random.split(jax.random.key(0), 3)
+        >>> state = jax.vmap(training.init)(keys, hparams)
+        >>> state, info = jax.vmap(training.step, (0, None, 0))(state, batch, hparams)
+        >>> info.loss.shape
+        (3,)
+    """
+    penalties = (penalty,) if callable(penalty) else tuple(penalty)
+    parts = parts_of(model, loss, make_optimizer, augment=augment, after_update=after_update, penalties=penalties)
+    prepare = prepare or (lambda inputs: inputs)
+
+    def given(hparams: Hparams) -> list[dict[str, Any]]:
+        return routing.deliver(parts, routing.route(parts, hparams), hparams)
+
+    def init(key: Array, hparams: Hparams) -> TrainState:
+        for_model, _, for_optimizer, *_ = given(hparams)
+        first, own = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+        params, model_state = model.init(first, prepare(example[0]), for_model)
+        opt_state = make_optimizer(**for_optimizer).init(params)
+        return TrainState(jnp.zeros((), jnp.int32), own, params, model_state, opt_state)
+
+    def objective(params: PyTree, model_state: PyTree, batch: Batch, key: Array, hparams: Hparams) -> Any:
+        for_model, for_loss, _, _, _, *for_penalties = given(hparams)
+        outputs, model_state = model.apply(params, model_state, batch[0], train=True, key=key, hparams=for_model)
+        data_loss = reduction.mean(loss_values(loss, outputs, batch[1], for_loss))
+        total = sum(map(_penalty_value, penalties, [params] * len(penalties), for_penalties), jnp.zeros(()))
+        measured = {name: reduction.mean(f(outputs, batch[1])) for name, f in (metrics or {}).items()}
+        return data_loss + total, (model_state, data_loss, total, measured)
+
+    def step(state: TrainState, batch: Batch, hparams: Hparams) -> tuple[TrainState, TrainInfo]:
+        _, _, for_optimizer, for_augment, for_after_update, *_ = given(hparams)
+        key = jax.random.fold_in(state.key, state.step)
+        inputs = prepare(batch[0])
+        if augment is not None:
+            inputs = augment(inputs, **for_augment, key=jax.random.fold_in(key, 1))
+        arguments = state.model_state, (inputs, batch[1]), jax.random.fold_in(key, 0), hparams
+        (value, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params, *arguments)
+        model_state, data_loss, total, measured = aux
+        optimizer = optax.with_extra_args_support(make_optimizer(**for_optimizer))
+        extra = {"value": value, "grad": grads, "value_fn": lambda p: objective(p, *arguments)[0]}
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
+        params: Any = optax.apply_updates(state.params, updates)
+        if after_update is not None:
+            params = after_update(params, **for_after_update)
+        info = TrainInfo(data_loss, total, trees.norm(grads), trees.norm(updates), measured)
+        return TrainState(state.step + 1, state.key, params, model_state, opt_state), info
+
+    return Training(init, step)
+
+
+def evaluate(
+    model: Model,
+    state: TrainState,
+    data: Batch,
+    hparams: Hparams,
+    *,
+    metrics: Mapping[str, Callable[..., Array]],
+    loss: Callable[..., Array] | None = None,
+    prepare: Callable[[PyTree], PyTree] | None = None,
+    batch_size: int = 1024,
+) -> dict[str, Scalar]:
+    """Returns the mean of each metric over all examples of a split, each counted exactly once.
+
+    Args:
+        model: The model.
+        state: Anything with `params` and `model_state`.
+        data: Inputs and targets.
+        hparams: The hyperparameters of the training; those of other parts are left alone.
+        metrics: `(outputs, targets) -> [batch]` by name.
+        loss: If given, its mean is measured too, as "loss".
+        prepare: As in `make_training`.
+        batch_size: At most so many examples at a time; the result depends on it only by rounding.
+
+    Returns:
+        A scalar for each metric. Under `vmap` over `state` and `hparams`, one for each member.
+
+    Raises:
+        ValueError: There are no examples, or a metric returned a wrong shape.
+
+    Examples:
+        >>> from jaxopt_intro import metrics, models
+        >>> data = jnp.ones((5, 2)), jnp.array([0, 0, 0, 1, 1])
+        >>> model = models.linear(outputs=2)
+        >>> params, model_state = model.init(jax.random.key(0), data[0], {})
+        >>> state = TrainState(jnp.zeros(()), jax.random.key(0), params, model_state, ())
+        >>> evaluate(model, state, data, {}, metrics={"accuracy": metrics.accuracy}, batch_size=2)["accuracy"].tolist()
+        0.6000000238418579
+    """
+    count = jax.tree.leaves(data)[0].shape[0]
+    if count == 0:
+        raise ValueError("evaluate: got no examples; expected at least one.")
+    parts = [Part("model", model.name, model.hyperparameters)]
+    parts += [] if loss is None else [_function_part("loss", loss)]
+    for_model, *for_loss = routing.deliver(parts, routing.known_routes(parts, hparams), hparams)
+    prepare = prepare or (lambda inputs: inputs)
+
+    def measure(batch: Batch, weights: Array) -> dict[str, Scalar]:
+        outputs, _ = model.apply(
+            state.params, state.model_state, prepare(batch[0]),
+            train=False, key=None, hparams=for_model,
+        )  # fmt: skip
+        values = {name: _checked("metric", f, f(outputs, batch[1]), batch[1]) for name, f in metrics.items()}
+        if loss is not None:
+            values["loss"] = loss_values(loss, outputs, batch[1], for_loss[0])
+        return {name: reduction.sum(value, weights=weights) for name, value in values.items()}
+
+    batches = -(-count // batch_size)
+    size = -(-count // batches)
+    rows = jnp.arange(batches * size).reshape(batches, size)
+
+    def body(totals: dict[str, Scalar], row: Array) -> tuple[dict[str, Scalar], None]:
+        batch = jax.tree.map(lambda x: jnp.take(x, jnp.minimum(row, count - 1), axis=0), data)
+        sums = measure(batch, (row < count).astype(jnp.float32))
+        return jax.tree.map(jnp.add, totals, sums), None
+
+    shapes = jax.eval_shape(measure, jax.tree.map(lambda x: x[:1], data), jnp.ones(1))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    totals, _ = jax.lax.scan(body, zeros, rows)
+    return {name: total / count for name, total in totals.items()}
+
+
+def loss_values(loss: Callable[..., Array], outputs: PyTree, targets: PyTree, numbers: Mapping[str, Any]) -> Array:
+    """Calls a loss and checks that it returned a value for each example.
+
+    Raises:
+        ValueError: It did not.
+
+    Examples:
+        >>> loss_values(lambda p, t: jnp.mean(p - t), jnp.ones(3), jnp.ones(3), {})
+        Traceback (most recent call last):
+        ...
+        ValueError: loss <lambda>: got an array of shape () for a batch of 3; expected one value for each example, shape (3,) or (3, ...). Return the values before their mean.
+    """
+    return _checked("loss", loss, loss(outputs, targets, **numbers), targets)
+
+
+def _checked(role: str, function: Callable[..., Any], values: Any, targets: PyTree) -> Array:
+    batch = jax.tree.leaves(targets)[0].shape[0]
+    shape = getattr(values, "shape", None)
+    if not shape or shape[0] != batch:
+        got = f"an array of shape {shape}" if shape is not None else f"a {type(values).__name__}"
+        raise ValueError(
+            f"{role} {routing.own_name(function)}: got {got} for a batch of {batch}; expected one value for each "
+            f"example, shape ({batch},) or ({batch}, ...). Return the values before their mean."
+        )
+    return values
+
+
+def _function_part(role: str, function: Callable[..., Any]) -> Part:
+    return Part(role, routing.own_name(function), routing.numbers(function, constructs=False))
+
+
+def _penalty_value(function: Callable[..., Array], params: PyTree, numbers: Mapping[str, Any]) -> Scalar:
+    factors = {"factors": trees.kernels(params)} if "factors" in routing.parameters(function) else {}
+    value = function(params, **factors, **numbers)
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"penalty {routing.own_name(function)}: got an array of shape {jnp.shape(value)}; expected a scalar. "
+            "Sum over the parameters."
+        )
+    return value

@@ -1,0 +1,133 @@
+"""What `jax.tree` and `optax.tree` lack: paths as names, members of a population, which leaves are kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxopt_intro.typing import Array, PyTree, Scalar
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Returns a key path as a name, its parts joined by slashes.
+
+    Examples:
+        >>> [(path, _)] = jax.tree.leaves_with_path({"layers": [1.0]})
+        >>> path_name(path)
+        'layers/0'
+    """
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """Returns the leaves of a tree by the names of their paths.
+
+    Examples:
+        >>> named_leaves({"dense": {"bias": 1.0, "kernel": 2.0}})
+        {'dense/bias': 1.0, 'dense/kernel': 2.0}
+    """
+    return {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def from_named_leaves(like: PyTree, leaves: dict[str, Any]) -> PyTree:
+    """Puts named leaves back into a tree of the structure of `like`.
+
+    Args:
+        like: A tree of the wanted structure; its leaves are not used.
+        leaves: A leaf for each path of `like`.
+
+    Returns:
+        The tree.
+
+    Raises:
+        ValueError: The names differ from the paths of `like`.
+
+    Examples:
+        >>> from_named_leaves({"a": 0.0}, {"a": 3.0})
+        {'a': 3.0}
+    """
+    paths = [path_name(path) for path, _ in jax.tree.leaves_with_path(like)]
+    if set(paths) != set(leaves):
+        missing, extra = sorted(set(paths) - set(leaves)), sorted(set(leaves) - set(paths))
+        raise ValueError(f"got leaves {sorted(leaves)}; expected {sorted(paths)}: missing {missing}, unknown {extra}.")
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[p] for p in paths])
+
+
+def kernels(params: PyTree) -> PyTree:
+    """Returns a tree of factors: 1 for kernels, 0 for biases and norm scales.
+
+    A kernel is a leaf of two or more axes that is not called `bias` or `scale`.
+
+    Args:
+        params: Parameters of one model.
+
+    Returns:
+        A Python float for each leaf.
+
+    Examples:
+        >>> kernels({"bias": jnp.zeros(3), "kernel": jnp.zeros((2, 3))})
+        {'bias': 0.0, 'kernel': 1.0}
+    """
+
+    def factor(path: tuple[Any, ...], leaf: Array) -> float:
+        name = path_name(path).rpartition("/")[2]
+        return float(jnp.ndim(leaf) >= 2 and name not in ("bias", "scale"))
+
+    return jax.tree.map_with_path(factor, params)
+
+
+def norm(tree: PyTree) -> Scalar:
+    """Returns the Euclidean norm of all leaves together, in float32 or wider.
+
+    The gradient at zero is zero, not NaN.
+
+    Examples:
+        >>> norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}).tolist()
+        5.0
+    """
+    total = sum((jnp.sum(jnp.square(at_least_float32(x))) for x in jax.tree.leaves(tree)), start=jnp.zeros(()))
+    positive = total > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1.0)), 0.0)
+
+
+def at_least_float32(x: Array) -> Array:
+    """Returns a floating array in float32, or as it is where it is wider.
+
+    Examples:
+        >>> at_least_float32(jnp.zeros(2, jnp.bfloat16)).dtype
+        dtype('float32')
+    """
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def zeros_at_least_float32(tree: PyTree) -> PyTree:
+    """Returns zeros of the shapes of a tree's leaves, each in float32 or wider.
+
+    Examples:
+        >>> zeros_at_least_float32({"w": jnp.ones(2, jnp.bfloat16)})["w"].dtype
+        dtype('float32')
+    """
+    return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), jnp.promote_types(jnp.result_type(x), jnp.float32)), tree)
+
+
+def member(tree: PyTree, index: int) -> PyTree:
+    """Returns one member of a population: every leaf at `index` of its leading axis.
+
+    Examples:
+        >>> member({"w": jnp.arange(6.0).reshape(3, 2)}, 1)["w"].tolist()
+        [2.0, 3.0]
+    """
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def where(condition: Array, chosen: PyTree, other: PyTree) -> PyTree:
+    """Chooses one of two whole trees by a scalar condition.
+
+    Examples:
+        >>> where(jnp.array(False), {"w": 1.0}, {"w": 2.0})["w"].tolist()
+        2.0
+    """
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
