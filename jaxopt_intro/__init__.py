@@ -26,7 +26,7 @@ _NAMES = {
     "uniform": "distributions",
     "make_training": "training",
 }
-__all__ = ["__version__", *_MODULES, *_NAMES]
+__all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604 - all are strings
 
 
 def __getattr__(name: str) -> Any:

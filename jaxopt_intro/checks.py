@@ -56,7 +56,7 @@ def same_shape(predictions: Any, targets: Any, *, function: str) -> None:
         >>> same_shape(np.zeros(5), np.zeros((5, 1)), function="squared")
         Traceback (most recent call last):
         ...
-        ValueError: squared: got predictions of shape (5,) and targets of shape (5, 1); expected equal shapes, since they are not broadcast. Reshape one of them.
+        ValueError: squared: got predictions of shape (5,) and targets of shape (5, 1); expected equal shapes, ...
     """
     if predictions.shape != targets.shape:
         raise ValueError(
@@ -82,7 +82,7 @@ def class_labels(logits: Any, labels: Any, *, function: str) -> None:
         >>> class_labels(np.zeros((3, 10)), np.zeros((3, 10)), function="softmax_cross_entropy")
         Traceback (most recent call last):
         ...
-        ValueError: softmax_cross_entropy: got logits of shape (3, 10) and labels of shape (3, 10), dtype float64; expected integer labels of shape (3,). For one-hot labels pass labels.argmax(-1).
+        ValueError: softmax_cross_entropy: got logits of shape (3, 10) and labels of shape (3, 10), dtype float64; ...
     """
     if logits.ndim == 0 or labels.shape != logits.shape[:-1] or labels.dtype.kind not in "iu":
         expected = f"integer labels of shape {logits.shape[:-1]}" if logits.ndim else "logits [..., classes]"

@@ -239,7 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = data_commands.add_parser("list", help="list the data sets and where each would come from")
     listing.add_argument("--data-dir", metavar="DIR", help="a folder with original files")
     listing.set_defaults(run=_data_list)
-    prepare = data_commands.add_parser("prepare", help="download a data set, or read its original files, into the cache")
+    prepare = data_commands.add_parser(
+        "prepare", help="download a data set, or read its original files, into the cache"
+    )
     prepare.add_argument("name", metavar="NAME", help="fashion_mnist, cifar10 or tfds:NAME")
     prepare.add_argument("--source", metavar="DIR", help="a folder with the original files")
     prepare.add_argument("--data-dir", metavar="DIR", help="tensorflow-datasets' folder, for tfds: names")
@@ -283,7 +285,9 @@ def _add_sweep(commands: Any) -> None:
     length.add_argument("--vary-batches", action="store_const", const=True, help="a batch order for each seed")
     space = sweep.add_argument_group("what is swept; each option can be given again for another name")
     pair, triple = ("NAME", "VALUE"), ("NAME", "LOW", "HIGH")
-    space.add_argument("--log-uniform", nargs=3, action="append", metavar=triple, help="a number, even in its logarithm")
+    space.add_argument(
+        "--log-uniform", nargs=3, action="append", metavar=triple, help="a number, even in its logarithm"
+    )
     space.add_argument("--uniform", nargs=3, action="append", metavar=triple, help="a number")
     space.add_argument("--integer", nargs=3, action="append", metavar=triple, help="a whole number")
     space.add_argument("--constant", nargs=2, action="append", metavar=pair, help="a number that stays")

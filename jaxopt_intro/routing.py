@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -166,7 +167,7 @@ def route(parts: Iterable[Part], names: Iterable[str], *, what: str = "number") 
         >>> route(parts, ["learning_rat"])
         Traceback (most recent call last):
         ...
-        ValueError: no part takes the number 'learning_rat'. Did you mean 'learning_rate'? optimizer adam takes learning_rate, b1; penalty l2 takes strength.
+        ValueError: no part takes the number 'learning_rat'. Did you mean 'learning_rate'? ...
     """
     parts = list(parts)
     routes: dict[str, Route] = {}
@@ -258,8 +259,12 @@ def _is_number(parameter: inspect.Parameter) -> bool:
 
 
 def _names_a_number(annotation: Any) -> bool:
+    """Whether a number is one of the annotation's alternatives; `Sequence[int]` or a function of ints is none."""
     text = annotation if isinstance(annotation, str) else str(annotation)
-    return any(word in text for word in ("float", "int", "Number", "Numeric", "ScalarOrSchedule"))
+    text, found = re.sub(r"\b(Optional|Union)\[", "(", text), 1
+    while found:
+        text, found = re.subn(r"\[[^\[\]]*\]", "", text)
+    return re.search(r"\b(float|int|Number|Numeric|ScalarOrSchedule)\b", text) is not None
 
 
 def _value_name(value: Any) -> str:

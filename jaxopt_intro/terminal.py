@@ -22,7 +22,8 @@ class Terminal:
     """The command's output. On a terminal the bar is live; into a file or pipe it is a line now and then."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        wide = None if sys.stdout.isatty() else 200  # a file has no width; long paths must stay in one piece
+        self._console = Console(highlight=False, width=wide)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.fields[group]}"),
@@ -104,7 +105,9 @@ class Terminal:
         self.receipt(receipt, {r["group"]: r for r in records if r["type"] == "plan"})
         failed = int((dataset.status == "failed").sum())
         if failed:
-            self._console.print(f"failed: {failed} of {receipt['members']}, with a loss or an update that was not finite")
+            self._console.print(
+                f"failed: {failed} of {receipt['members']}, with a loss or an update that was not finite"
+            )
         if not np.isfinite(dataset.score.values).any():
             self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
             return 1
@@ -116,15 +119,21 @@ class Terminal:
         return 0
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:
-        """Shows the best trials."""
+        """Shows the best trials; what is the same for all of them is left out."""
         best = results.top(dataset, count)
-        table = Table(title=f"the best {len(best)} of {dataset.sizes['trial']} trials")
+        if dataset.sizes["seed"] == 1:
+            best = best.drop(columns="seeds")
+        if set(best["status"]) == {"finished"}:
+            best = best.drop(columns="status")
+        title = f"the best {len(best)} of {dataset.sizes['trial']} trials, by {dataset.attrs['objective']}"
+        table = Table(title=title, title_justify="left")
         table.add_column("rank", justify="right")
         for name, column in best.items():
-            table.add_column(str(name), justify="left" if column.dtype == object else "right")
+            justify = "right" if column.dtype.kind in "fi" else "left"
+            table.add_column(str(name), justify=justify, no_wrap=name == "trial", overflow="fold")
         for rank, row in best.iterrows():
             table.add_row(str(rank), *(_cell(value) for value in row))
-        self._console.print(table)
+        self._console.print(table, width=None if self._console.is_terminal else 100)
 
     def receipt(self, receipt: dict[str, Any], plans: dict[str, Any]) -> None:
         """Shows how fast the run was, and why."""
@@ -135,7 +144,9 @@ class Terminal:
         )
         for group in receipt["groups"]:
             rates = {int(width): rate for width, rate in group["rates"].items()}
-            gain = f", {rates[group['width']] / rates[1]:.1f}x one at a time" if 1 in rates and group["width"] > 1 else ""
+            gain = (
+                f", {rates[group['width']] / rates[1]:.1f}x one at a time" if 1 in rates and group["width"] > 1 else ""
+            )
             title = group["title"] or "all trials"
             self._console.print(f"  {title}: {group['width']} side by side ({group['why']}){gain}", markup=False)
 

@@ -66,7 +66,7 @@ def parts_of(
         >>> from jaxopt_intro import losses, models, optimizers
         >>> parts = parts_of(models.linear(outputs=2), losses.weston_watkins, optimizers.momentum)
         >>> [(part.role, part.name, part.hyperparameters) for part in parts[:3]]
-        [('model', 'Linear', ()), ('loss', 'weston_watkins', ('margin',)),
+        [('model', 'linear', ()), ('loss', 'weston_watkins', ('margin',)),
          ('optimizer', 'momentum', ('learning_rate', 'momentum'))]
     """
     return [
@@ -229,7 +229,7 @@ def evaluate(
     rows = jnp.arange(batches * size).reshape(batches, size)
 
     def body(totals: dict[str, Scalar], row: Array) -> tuple[dict[str, Scalar], None]:
-        batch = jax.tree.map(lambda x: jnp.take(x, jnp.minimum(row, count - 1), axis=0), data)
+        batch = jax.tree.map(lambda x: jnp.take(x, row, axis=0, mode="clip"), data)
         sums = measure(batch, (row < count).astype(jnp.float32))
         return jax.tree.map(jnp.add, totals, sums), None
 
@@ -249,7 +249,7 @@ def loss_values(loss: Callable[..., Array], outputs: PyTree, targets: PyTree, nu
         >>> loss_values(lambda p, t: jnp.mean(p - t), jnp.ones(3), jnp.ones(3), {})
         Traceback (most recent call last):
         ...
-        ValueError: loss <lambda>: got an array of shape () for a batch of 3; expected one value for each example, shape (3,) or (3, ...). Return the values before their mean.
+        ValueError: loss <lambda>: got an array of shape () for a batch of 3; ...
     """
     return _checked("loss", loss, loss(outputs, targets, **numbers), targets)
 

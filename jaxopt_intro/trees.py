@@ -113,6 +113,23 @@ def zeros_at_least_float32(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), jnp.promote_types(jnp.result_type(x), jnp.float32)), tree)
 
 
+def zeros_of(shapes: PyTree) -> PyTree:
+    """Returns zeros of the shapes and dtypes of a tree of `jax.ShapeDtypeStruct`s; random keys are of zeros too.
+
+    Examples:
+        >>> zeros_of({"w": jax.ShapeDtypeStruct((2,), "float32")})["w"].tolist()
+        [0.0, 0.0]
+    """
+
+    def zeros(shape: jax.ShapeDtypeStruct) -> Array:
+        if not jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+            return jnp.zeros(shape.shape, shape.dtype)
+        data = jax.eval_shape(jax.random.key_data, shape)
+        return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype))
+
+    return jax.tree.map(zeros, shapes)
+
+
 def member(tree: PyTree, index: int) -> PyTree:
     """Returns one member of a population: every leaf at `index` of its leading axis.
 

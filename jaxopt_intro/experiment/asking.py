@@ -30,7 +30,7 @@ class Experiment:
         penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
         augment: `(inputs, *, key, ...) -> inputs`, or None.
         after_update: `(params, *, ...) -> params`, or None.
-        metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None means accuracy for classes.
+        metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes.
         objective: The metric, or "loss", whose validation decides; None means accuracy for classes, else the loss.
         direction: "max" or "min"; None asks the metric's table entry.
         epochs: How often each trial goes over the training split.

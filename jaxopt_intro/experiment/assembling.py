@@ -84,7 +84,7 @@ def assemble(
 
 
 def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
-    """Returns the cast and normalization of inputs: `(x / scale - mean) / std` in float32; no-op where none is asked."""
+    """Returns the cast and normalization of inputs, `(x / scale - mean) / std` in float32, where the data ask for it."""
     if info.scale == 1.0 and info.mean is None:
         return lambda inputs: inputs
 
@@ -92,7 +92,9 @@ def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
         scaled = jnp.asarray(inputs, jnp.float32) / info.scale
         if info.mean is None:
             return scaled
-        return (scaled - jnp.array(info.mean, jnp.float32)) / jnp.array(info.std, jnp.float32)
+        last = (1,) * (scaled.ndim - 1) + (-1,)  # one number a channel, feature, or for all
+        mean, std = (jnp.array(values, jnp.float32).reshape(last) for values in (info.mean, info.std))
+        return (scaled - mean) / std
 
     return prepare
 
@@ -156,9 +158,9 @@ def _model_constructor(value: Any, outputs: int | None) -> Callable[..., Model]:
         return _signed(lambda **arguments: from_linen(module.clone(**arguments)), type(module).__name__, fields)
     if isinstance(value, nnx.Module) or not callable(value):
         raise ValueError(
-            f"model: got a {type(value).__name__}; expected one of {', '.join(MODELS)}, a Flax module class, a function "
-            "that makes a module or a Model, or a Model. Every trial starts with weights of its own: pass an NNX class, "
-            "or a function of rngs that makes the module."
+            f"model: got a {type(value).__name__}; expected one of {', '.join(MODELS)}, a Flax module class, a "
+            "function that makes a module or a Model, or a Model. Every trial starts with weights of its own: pass an "
+            "NNX class, or a function of rngs that makes the module."
         )
     return _factory_constructor(value, outputs)
 

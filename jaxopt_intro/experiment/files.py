@@ -1,19 +1,19 @@
 """Experiment files: what was asked, as TOML to read and to run again.
 
-    replicates = 3
+replicates = 3
 
-    [experiment]          # the fields of `Experiment`; callables as "package.module:function"
-    data = "digits"
+[experiment]          # the fields of `Experiment`; callables as "package.module:function"
+data = "digits"
 
-    [numbers]             # constants, or one of uniform, log_uniform, integer with its ends
-    learning_rate = {log_uniform = [1e-4, 1.0]}
-    "adam.b1" = 0.8
+[numbers]             # constants, or one of uniform, log_uniform, integer with its ends
+learning_rate = {log_uniform = [1e-4, 1.0]}
+"adam.b1" = 0.8
 
-    [choices]
-    optimizer = ["adam", "optax:lion"]
+[choices]
+optimizer = ["adam", "optax:lion"]
 
-    [search]              # a grid's points, or random = 100 and a seed
-    points = {learning_rate = 8}
+[search]              # a grid's points, or random = 100 and a seed
+points = {learning_rate = 8}
 """
 
 from __future__ import annotations

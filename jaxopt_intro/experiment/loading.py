@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro import journal
+from jaxopt_intro import journal, results
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping
@@ -73,12 +73,9 @@ def load_model(
     """
     records = journal.read(run)
     trials = {r["trial"]: r for r in records if r["type"] == "trial"}
-    if trial is None:
-        from jaxopt_intro import results
-
-        trial = results.best(results.open(run)).trial.item()
-    record = trials[known_name(trial, trials, "trial")]
-    path = _kept(records, trial, seed, which)
+    chosen = str(results.best(results.open(run)).trial.item()) if trial is None else trial
+    record = trials[known_name(chosen, trials, "trial")]
+    path = _kept(records, chosen, seed, which)
     asked, stored = next((r["experiment"], r["data"]) for r in reversed(records) if r["type"] == "run")
     assembly, hparams = rebuild(asked, stored, record, parts or {})
     like = jax.eval_shape(lambda: assembly.training.init(jax.random.key(0), hparams))

@@ -190,9 +190,9 @@ def _run_record(experiment: Experiment, dataset: Dataset, objective: str, direct
         },
         "device": device_description(),
         "settings": {
-            "matmul_precision": jax.config.jax_default_matmul_precision,
-            "prng": jax.config.jax_default_prng_impl,
-            "x64": jax.config.jax_enable_x64,
+            "matmul_precision": getattr(jax.config, "jax_default_matmul_precision", None),
+            "prng": getattr(jax.config, "jax_default_prng_impl", None),
+            "x64": getattr(jax.config, "jax_enable_x64", None),
             "xla_flags": os.environ.get("XLA_FLAGS", ""),
         },
         "experiment": to_mapping(experiment),
@@ -234,8 +234,8 @@ def _job(
     frozen = {r["group"]: r["width"] for r in past if r["type"] == "plan"}
     if width is not None and any(frozen.get(group.id, width) != width for group in groups):
         raise ValueError(
-            f"got width={width}, but this run's is {next(iter(frozen.values()))} and frozen; expected the same, so that "
-            "results stay bitwise equal. Leave width out."
+            f"got width={width}, but this run's is {next(iter(frozen.values()))} and frozen; expected the same, so "
+            "that results stay bitwise equal. Leave width out."
         )
     return Job(
         groups,

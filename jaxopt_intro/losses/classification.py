@@ -47,9 +47,10 @@ def softmax_cross_entropy(
     """
     class_labels(logits, labels, function="softmax_cross_entropy")
     logits = at_least_float32(logits)
-    right = picked(logits, labels)
-    normalizer = jax.nn.logsumexp(logits, axis=-1)
-    loss = normalizer - (1 - label_smoothing) * right - label_smoothing * jnp.mean(logits, axis=-1)
+    shifted = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    right = picked(shifted, labels)
+    normalizer = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
+    loss = normalizer - (1 - label_smoothing) * right - label_smoothing * jnp.mean(shifted, axis=-1)
     return loss if class_weights is None else loss * class_weights[labels]
 
 

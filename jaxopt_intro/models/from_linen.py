@@ -89,7 +89,7 @@ def _streams(key: Array) -> dict[str, Array]:
     return {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", "dropout"))}
 
 
-def _told(module: linen.Module, *, train: bool) -> dict[str, bool]:
+def _told(module: linen.Module, *, train: bool) -> dict[str, Any]:
     taken = inspect.signature(type(module).__call__).parameters
     answers = {"train": train, "training": train, "deterministic": not train}
     return {name: answer for name, answer in answers.items() if name in taken}

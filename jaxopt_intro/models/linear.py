@@ -39,4 +39,4 @@ def linear(*, outputs: int) -> Model:
         >>> params["dense"]["kernel"].shape
         (4, 3)
     """
-    return from_nnx(functools.partial(Linear, outputs=outputs))._replace(hyperparameters=())
+    return from_nnx(functools.partial(Linear, outputs=outputs))._replace(hyperparameters=(), name="linear")

@@ -76,4 +76,4 @@ def mlp(
     """
     known_name(activation, ACTIVATIONS, "activation")
     build = functools.partial(MLP, outputs=outputs, widths=tuple(widths), activation=activation, dropout=dropout)
-    return from_nnx(build)._replace(hyperparameters=("dropout",))
+    return from_nnx(build)._replace(hyperparameters=("dropout",), name="mlp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,10 +44,10 @@ def scale_by_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -> o
     def init(params: PyTree) -> AdamState:
         return AdamState(jnp.zeros((), jnp.int32), zeros_at_least_float32(params), zeros_at_least_float32(params))
 
-    def update(updates: PyTree, state: AdamState, params: PyTree | None = None) -> tuple[PyTree, AdamState]:
+    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
         del params
         step = state.step + 1
-        mu = jax.tree.map(lambda m, g: moment(m, g, b1), state.mu, updates)
+        mu = jax.tree.map(lambda m, g: moment(m, at_least_float32(g), b1), state.mu, updates)
         nu = jax.tree.map(lambda v, g: moment(v, jnp.square(at_least_float32(g)), b2), state.nu, updates)
         c1, c2 = bias_correction(b1, step), bias_correction(b2, step)
         scaled = jax.tree.map(lambda m, v: safe_ratio(m / c1, v / c2, eps), mu, nu)

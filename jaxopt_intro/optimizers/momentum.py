@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from jaxopt_intro.optimizers.sgd import descend
-from jaxopt_intro.trees import zeros_at_least_float32
+from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
 from jaxopt_intro.typing import Number, PyTree
 
 
@@ -40,7 +40,7 @@ def scale_by_momentum(momentum: Number) -> optax.GradientTransformation:
     def init(params: PyTree) -> MomentumState:
         return MomentumState(zeros_at_least_float32(params))
 
-    def update(updates: PyTree, state: MomentumState, params: PyTree | None = None) -> tuple[PyTree, MomentumState]:
+    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
         del params
         velocity = jax.tree.map(lambda v, u: (momentum * v + u).astype(v.dtype), state.velocity, updates)
         return velocity, MomentumState(velocity)
@@ -77,5 +77,7 @@ def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.Gradient
         >>> updates.tolist()
         [-1.5]
     """
-    rate_inside = optax.stateless(lambda updates, _: jax.tree.map(lambda u: learning_rate * u, updates))
+    rate_inside = optax.stateless(
+        lambda updates, _: jax.tree.map(lambda u: learning_rate * at_least_float32(u), updates)
+    )
     return optax.chain(rate_inside, scale_by_momentum(momentum), descend(1.0))

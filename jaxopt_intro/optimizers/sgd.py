@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import optax
 
+from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Number, PyTree
 
 
@@ -28,7 +29,7 @@ def descend(learning_rate: Number) -> optax.GradientTransformation:
 
     def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
         like = updates if params is None else params
-        return jax.tree.map(lambda u, p: (-learning_rate * u).astype(p.dtype), updates, like), state
+        return jax.tree.map(lambda u, p: (-learning_rate * at_least_float32(u)).astype(p.dtype), updates, like), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

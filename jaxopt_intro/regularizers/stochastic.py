@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Array, Number
 
 
@@ -36,6 +37,6 @@ def dropout(x: Float[Array, "*shape"], rate: Number, *, key: Array) -> Float[Arr
         [0.0, 0.0, 0.0]
     """
     kept = jax.random.uniform(key, x.shape) >= rate
-    share = 1 - jnp.asarray(rate, jnp.float32)
+    share = 1 - at_least_float32(rate)
     scale = jnp.where(share > 0, 1 / jnp.where(share > 0, share, 1.0), 0.0)
-    return jnp.where(kept, x * scale.astype(x.dtype), jnp.zeros_like(x))
+    return jnp.where(kept, (at_least_float32(x) * scale).astype(x.dtype), jnp.zeros_like(x))

@@ -24,8 +24,9 @@ def save(directory: Path, tree: PyTree) -> None:
     import orbax.checkpoint as ocp
 
     leaves = {name: np.asarray(_untyped(leaf)) for name, leaf in trees.named_leaves(tree).items()}
+    stored = {name.replace("/", "|"): leaf for name, leaf in leaves.items() if leaf.size}  # Orbax refuses empty ones
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory.absolute(), {name.replace("/", "|"): leaf for name, leaf in leaves.items()})
+        checkpointer.save(directory.absolute(), stored)
 
 
 def load(directory: Path, like: PyTree) -> PyTree:
@@ -33,7 +34,7 @@ def load(directory: Path, like: PyTree) -> PyTree:
 
     Args:
         directory: The checkpoint.
-        like: A tree of the same structure; only which leaves are random keys is read from it.
+        like: A tree of the same structure; it says which leaves are random keys, and holds those without elements.
 
     Returns:
         The tree, its leaves on the default device.
@@ -42,7 +43,8 @@ def load(directory: Path, like: PyTree) -> PyTree:
 
     with ocp.StandardCheckpointer() as checkpointer:
         stored = checkpointer.restore(directory.absolute())
-    leaves = {name.replace("|", "/"): leaf for name, leaf in stored.items()}
+    empty = {name: _untyped(leaf) for name, leaf in trees.named_leaves(like).items() if not leaf.size}
+    leaves = empty | {name.replace("|", "/"): leaf for name, leaf in stored.items()}
     loaded = trees.from_named_leaves(like, leaves)
     return jax.tree.map(lambda leaf, kind: _typed(np.asarray(leaf), kind), loaded, like)
 
@@ -102,7 +104,7 @@ def _typed(leaf: np.ndarray, like: Any) -> Any:
 
 
 def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 # npz knows NumPy's own dtypes only: others (bfloat16) are stored as bytes of the same width, their name after a #.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ import numpy as np
 from jaxopt_intro.data import batching
 from jaxopt_intro.sweeps import checkpoint, planning
 from jaxopt_intro.sweeps.keeping import Keeper
-from jaxopt_intro.sweeps.planning import Compiled, Plan, Programs
+from jaxopt_intro.sweeps.planning import Plan, Programs
 from jaxopt_intro.sweeps.population import Lane, make_tile, stack_hparams
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.typing import Array, Batch, Training
@@ -79,6 +78,14 @@ class Job(NamedTuple):
     width: int | None
 
 
+class Compiled(NamedTuple):
+    """The compiled functions of the chosen width; `segment` by its number of steps."""
+
+    init: Callable[..., Lane]
+    segment: dict[int, Callable[..., Any]]
+    validate: Callable[..., Any]
+
+
 class Start(NamedTuple):
     """Where a tile begins: at its very start, or where a checkpoint was taken."""
 
@@ -120,7 +127,11 @@ def _run_group(job: Job, session: Session, keeper: Keeper, group: Group, train: 
     programs = Programs(tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size)
     plan = _plan(job, session, group, programs, train)
     session.notify(group.title, f"compiling {plan.width} side by side")
-    compiled = programs.get(plan.width, *{n for r in group.rounds for n in planning.lengths(r, plan.segment)})
+    compiled = Compiled(
+        programs.init(plan.width),
+        {n: programs.segment(plan.width, n) for r in group.rounds for n in planning.lengths(r, plan.segment)},
+        programs.validate(plan.width),
+    )
     session.compile_seconds += programs.seconds
     pending = [m for m in group.members if (m.trial, m.seed) not in session.ended]
     interrupted = session.checkpoint if session.checkpoint and session.checkpoint["group"] == group.id else None
@@ -136,15 +147,13 @@ def _plan(job: Job, session: Session, group: Group, programs: Programs, train: B
         rates = {int(width): rate for width, rate in past["rates"].items()}
         return Plan(past["width"], past["segment"], rates, past["why"])
 
-    def probe(compiled: Compiled, width: int, length: int) -> float:
-        members = _padded(group.members[:width], width)
-        hparams = stack_hparams([m.hparams for m in members])
-        lanes = compiled.init(_member_seeds(members), hparams)
+    def probe(width: int, length: int) -> float:
+        (lanes, hparams), segment = programs.blank(width), programs.segment(width, length)
         indices = _indices(job, group, train, 0, None)[:length]
         seconds = []
         for _ in range(3):
             begin = time.perf_counter()
-            lanes, totals = compiled.segment[length](lanes, hparams, train, indices)
+            lanes, totals = segment(lanes, hparams, train, indices)
             jax.block_until_ready(totals)
             seconds.append(time.perf_counter() - begin)
         return min(seconds)

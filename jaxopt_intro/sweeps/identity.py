@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 FORMAT = 1
 
@@ -59,7 +60,16 @@ def program_hash(function: Any, *args: Any) -> str:
     """
     closed = jax.make_jaxpr(function)(*args)
     digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode())
-    for const in closed.consts:
-        value = jax.random.key_data(const) if jax.dtypes.issubdtype(const.dtype, jax.dtypes.prng_key) else const
+    for const in _constants(closed):
+        value = jax.random.key_data(const) if jax.numpy.issubdtype(const.dtype, jax.dtypes.prng_key) else const
         digest.update(np.asarray(value).tobytes())
     return digest.hexdigest()[:12]
+
+
+def _constants(program: Any) -> Iterator[Any]:
+    """The arrays that a jaxpr and the jaxprs inside it close over; its text names them but does not show them."""
+    yield from getattr(program, "consts", ())
+    for equation in getattr(program, "jaxpr", program).eqns:
+        for inner in jax.tree.leaves(list(equation.params.values())):
+            if isinstance(inner, ClosedJaxpr | Jaxpr):
+                yield from _constants(inner)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxopt_intro import trees
 from jaxopt_intro.sweeps.population import Tile
 from jaxopt_intro.typing import Array, Batch, PyTree
 
@@ -25,26 +26,16 @@ class Plan(NamedTuple):
         segment: The steps of a compiled call; the last call of an epoch may be shorter.
         rates: Member-steps a second at each width that was measured.
         why: The reason for the width, in words.
-        compile_seconds: What choosing spent on compiling.
     """
 
     width: int
     segment: int
     rates: dict[int, float]
     why: str
-    compile_seconds: float = 0.0
-
-
-class Compiled(NamedTuple):
-    """The compiled functions of one width; `segment` by its number of steps."""
-
-    init: Callable[..., Any]
-    segment: dict[int, Callable[..., Any]]
-    validate: Callable[..., Any]
 
 
 class Programs:
-    """Compiles a group's tile at the widths and lengths that are asked for, and keeps count of the seconds.
+    """Compiles a group's tile at the widths and lengths that are asked for, each once, and counts the seconds.
 
     Args:
         make_tile: `width -> Tile`.
@@ -59,27 +50,52 @@ class Programs:
     ):
         self._make_tile, self._hparams, self._batch_size = make_tile, hparams, batch_size
         self._train, self._valid = _shapes(train), _shapes(valid)
-        self._compiled: dict[int, Compiled] = {}
+        self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self.seconds = 0.0
 
-    def get(self, width: int, *lengths: int) -> Compiled:
-        """Returns the functions of a width, compiled for the given segment lengths."""
-        start = time.perf_counter()
-        numbers = {name: jax.ShapeDtypeStruct((width,), "float32") for name in self._hparams}
-        seeds = jax.ShapeDtypeStruct((width,), "uint32")
-        tile = self._make_tile(width)
-        lanes = jax.eval_shape(tile.init, seeds, numbers)
-        if width not in self._compiled:
-            epoch = jax.ShapeDtypeStruct((), "int32")
-            validate = jax.jit(tile.validate, donate_argnums=0).lower(lanes, numbers, self._valid, epoch).compile()
-            self._compiled[width] = Compiled(jax.jit(tile.init).lower(seeds, numbers).compile(), {}, validate)
-        compiled = self._compiled[width]
-        for length in set(lengths) - set(compiled.segment):
-            indices = jax.ShapeDtypeStruct((length, self._batch_size), "int32")
-            lowered = jax.jit(tile.segment, donate_argnums=0).lower(lanes, numbers, self._train, indices)
-            compiled.segment[length] = lowered.compile()
-        self.seconds += time.perf_counter() - start
-        return compiled
+    def init(self, width: int) -> Callable[..., Any]:
+        """Returns a tile's compiled `init`."""
+        return self._get(("init", width), lambda tile, lanes, numbers: jax.jit(tile.init).lower(_seeds(width), numbers))
+
+    def segment(self, width: int, length: int) -> Callable[..., Any]:
+        """Returns a tile's compiled `segment` of so many steps; it takes its lanes' buffers over."""
+        indices = jax.ShapeDtypeStruct((length, self._batch_size), "int32")
+
+        def lower(tile: Tile, lanes: Any, numbers: Any) -> Any:
+            return jax.jit(tile.segment, donate_argnums=0).lower(lanes, numbers, self._train, indices)
+
+        return self._get(("segment", width, length), lower)
+
+    def validate(self, width: int) -> Callable[..., Any]:
+        """Returns a tile's compiled `validate`; it takes its lanes' buffers over."""
+        epoch = jax.ShapeDtypeStruct((), "int32")
+
+        def lower(tile: Tile, lanes: Any, numbers: Any) -> Any:
+            return jax.jit(tile.validate, donate_argnums=0).lower(lanes, numbers, self._valid, epoch)
+
+        return self._get(("validate", width), lower)
+
+    def blank(self, width: int) -> tuple[Any, dict[str, Any]]:
+        """Returns lanes and numbers of zeros, to measure with."""
+        numbers = self._numbers(width)
+        lanes = jax.eval_shape(self._make_tile(width).init, _seeds(width), numbers)
+        return trees.zeros_of(lanes), trees.zeros_of(numbers)
+
+    def _get(self, key: tuple[Any, ...], lower: Callable[..., Any]) -> Callable[..., Any]:
+        if key not in self._compiled:
+            start = time.perf_counter()
+            tile, numbers = self._make_tile(key[1]), self._numbers(key[1])
+            lanes = jax.eval_shape(tile.init, _seeds(key[1]), numbers)
+            self._compiled[key] = lower(tile, lanes, numbers).compile()
+            self.seconds += time.perf_counter() - start
+        return self._compiled[key]
+
+    def _numbers(self, width: int) -> dict[str, jax.ShapeDtypeStruct]:
+        return {name: jax.ShapeDtypeStruct((width,), "float32") for name in self._hparams}
+
+
+def _seeds(width: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((width,), "uint32")
 
 
 def choose(
@@ -88,57 +104,55 @@ def choose(
     members: int,
     steps: int,
     round_steps: int,
-    probe: Callable[[Compiled, int, int], float],
+    probe: Callable[[int, int], float],
     width: int | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """Measures tiles of growing width and takes the one that finishes all members first.
 
-    Climbing ends when a wider tile is clearly slower, when two in a row are no faster, when memory would not do, or
-    when what is left to run is less than what another try costs.
+    Climbing ends when two widths in a row are no faster, when one is much slower, when memory would not do, or when
+    what is left to run takes less than another try. A wider tile must be 5 % faster to be taken.
 
     Args:
         programs: Compiles.
         members: How many members the group has.
         steps: How many steps each trains.
         round_steps: Steps between two validations.
-        probe: `(compiled, width, length) -> seconds` of one segment of that length.
-        width: Takes this width without measuring others.
+        probe: `(width, length) -> seconds` of one segment of that length.
+        width: Takes this width without comparing others.
         notify: Told in words what is going on.
 
     Returns:
         The plan.
+
+    Raises:
+        MemoryError: Not even the narrowest tile fits.
     """
-    probe_steps = min(round_steps, PROBE_STEPS)
+    length = min(round_steps, PROBE_STEPS)
     rates: dict[int, float] = {}
-    slower, why = 0, "the only width measured"
+    best, slower, why = 0, 0, ""
     for candidate in [width] if width else _candidates(members):
         notify(f"measuring {candidate} side by side")
-        start = time.perf_counter()
-        compiled = programs.get(candidate, probe_steps)
-        if not _fits(compiled.segment[probe_steps]):
+        begin = time.perf_counter()
+        if not _fits(programs.segment(candidate, length)):
             why = f"{candidate} would not fit in memory"
             break
-        rates[candidate] = candidate * probe_steps / probe(compiled, candidate, probe_steps)
-        spent = time.perf_counter() - start
-        best = min(rates, key=lambda w: _seconds(w, rates[w], members, steps))
-        slower = 0 if best == candidate else slower + 1
-        if slower == 2 or _seconds(candidate, rates[candidate], members, steps) > 1.5 * _seconds(
-            best, rates[best], members, steps
-        ):
+        rates[candidate] = candidate * length / probe(candidate, length)
+        spent = time.perf_counter() - begin
+        left = {w: _seconds(w, rate, members, steps) for w, rate in rates.items()}
+        faster = not best or left[candidate] < 0.95 * left[best]
+        best, slower = (candidate, 0) if faster else (best, slower + 1)
+        if slower == 2 or left[candidate] > 1.5 * left[best]:
             why = "wider is no faster"
             break
-        if _seconds(best, rates[best], members, steps) < spent:
-            why = "the rest takes less than another measurement"
+        if left[best] < spent:
+            why = "measuring another would take longer than the rest"
             break
-        why = "all members at once" if candidate >= members else "the widest measured"
-    if not rates:
-        raise MemoryError(f"not even a tile of width {width or 1} fits in memory: {why}. Use a smaller batch_size.")
-    best = width or min(rates, key=lambda w: _seconds(w, rates[w], members, steps))
-    if width:
-        why = "asked for"
-    segment = max(1, min(round_steps, int(SEGMENT_SECONDS * rates[best] / best)))
-    return Plan(best, _even(round_steps, segment), rates, why, programs.seconds)
+        why = "all at once" if best == members else "the fastest measured"
+    if not best:
+        raise MemoryError(f"{why}: got a program that needs more than this device has. Use a smaller batch_size.")
+    segment = _even(round_steps, max(1, min(round_steps, int(SEGMENT_SECONDS * rates[best] / best))))
+    return Plan(best, segment, rates, "asked for" if width else why)
 
 
 def lengths(round_steps: int, segment: int) -> list[int]:

@@ -97,7 +97,7 @@ def make_tile(
         over_lanes = _over_lanes(step_lane, width, (0, None, 0))
 
         def body(carry: Any, rows: Array) -> tuple[Any, None]:
-            batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), data)
+            batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), data)
             return over_lanes(carry, batch, hparams), None
 
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((indices.shape[1], *x.shape[1:]), x.dtype), data)

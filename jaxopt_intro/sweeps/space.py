@@ -194,7 +194,7 @@ class Space:
 
 
 def unique(trials: Iterable[Trial]) -> list[Trial]:
-    """Returns the trials without repetitions, in order.
+    """Returns the trials without repetitions, in order; numbers count by their float32 values, as in a trial's id.
 
     Examples:
         >>> len(unique([Trial({"l2": 0.1}), Trial({"l2": 0.1}), Trial({"l2": 0.2})]))
@@ -202,7 +202,9 @@ def unique(trials: Iterable[Trial]) -> list[Trial]:
     """
     seen = {}
     for trial in trials:
-        seen.setdefault((tuple(sorted(trial.hparams.items())), tuple(sorted(trial.labels.items()))), trial)
+        numbers = {name: np.float32(value).item() for name, value in trial.hparams.items()}
+        choices = {name: distributions.identity(value) for name, value in trial.choices.items()}
+        seen.setdefault(tuple(tuple(sorted(d.items())) for d in (numbers, choices, trial.labels)), trial)
     return list(seen.values())
 
 

@@ -1,0 +1,25 @@
+"""What every test runs under: four virtual CPU devices, no silent broadcasting, x64 off unless a test asks for it."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_enable_x64", False)
+hypothesis.settings.register_profile("jaxopt_intro", deadline=None, derandomize=True, database=None, max_examples=50)
+hypothesis.settings.load_profile("jaxopt_intro")
+
+
+@pytest.fixture
+def x64():
+    """Turns on 64-bit types for one test."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,129 @@
+"""One case for each row of the tables: what it computes as a function of its numbers. A new row is a new case."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxopt_intro import routing
+from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.models import MODELS
+from jaxopt_intro.optimizers import METHODS
+from jaxopt_intro.regularizers import PENALTIES
+
+STEPS = 4
+# Skewed values: a symmetric target cannot reveal a reversed sign, equal curvatures cannot reveal a swapped element.
+PARAMS = {"bias": np.array([0.3, -1.1]), "kernel": np.array([[1.7, -0.2], [0.6, 2.3], [-0.9, 0.4]])}
+CURVATURES = {"bias": np.array([1.9, 0.3]), "kernel": np.array([[0.2, 1.3], [0.8, 2.1], [0.5, 1.1]])}
+MINIMUM = {"bias": np.array([-2.0, 0.7]), "kernel": np.array([[0.1, 1.2], [-0.4, 3.1], [2.2, 0.9]])}
+SCORES = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1], [0.4, -0.3, 0.9]])
+LABELS = np.array([0, 1, 2, 2], np.int32)
+TARGETS = np.array([[1.0, 2.5, 0.5], [3.0, 0.2, 0.1], [0.7, 4.0, 1.5], [2.0, 0.6, 0.3]])
+INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])
+
+
+class Case(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        name: Table and row.
+        run: `(numbers, dtype) -> tree of arrays`.
+        defaults: Its numbers, each with a value inside its range and away from its ends.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    defaults: dict[str, float]
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """Returns a tree's floating leaves in a dtype."""
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype if np.issubdtype(np.asarray(x).dtype, np.floating) else None), tree)
+
+
+def default_numbers(function: Callable[..., Any], names: tuple[str, ...]) -> dict[str, float]:
+    """Returns each number's default; 0.1 where there is none, or where it is 0: off."""
+    takes = routing.parameters(function)
+    return {n: takes[n].default if isinstance(takes[n].default, int | float) and takes[n].default else 0.1 for n in names}
+
+
+def values_of(default: float) -> np.ndarray:
+    """Returns values of a number in the range of its default: fractions of it."""
+    return np.float32(default) * np.float32([0.5, 0.75, 1.0])
+
+
+def targets_of(loss: Callable[..., Any]) -> np.ndarray:
+    """Returns targets of the kind that a loss says it takes: labels, or an array like the predictions."""
+    second = list(inspect.signature(loss).parameters.values())[1]
+    return LABELS if second.annotation == "Labels" else TARGETS
+
+
+def gradient(params: Any) -> Any:
+    """Returns the gradient of a skewed bowl, quartic besides quadratic."""
+    away = jax.tree.map(lambda p, m: p - jnp.asarray(m, p.dtype), params, MINIMUM)
+    return jax.tree.map(lambda a, c: jnp.asarray(c, a.dtype) * (a + 0.05 * a**3), away, CURVATURES)
+
+
+def descend(optimizer: optax.GradientTransformation, params: Any, steps: int = STEPS) -> tuple[Any, Any, Any]:
+    """Runs an optimizer down the bowl inside a scan; returns the last parameters, the state and all updates."""
+
+    def body(carry: Any, _: None) -> Any:
+        params, state = carry
+        updates, state = optimizer.update(gradient(params), state, params)
+        return (optax.apply_updates(params, updates), state), updates
+
+    (params, state), updates = jax.lax.scan(body, (params, optimizer.init(params)), length=steps)
+    return params, state, updates
+
+
+def _loss_case(name: str, loss: Callable[..., Any]) -> Case:
+    numbers = routing.numbers(loss, constructs=False)
+    targets = targets_of(loss)
+    return Case(
+        f"loss-{name}",
+        lambda given, dtype=jnp.float32: loss(jnp.asarray(SCORES, dtype), cast(targets, dtype), **given),
+        default_numbers(loss, numbers),
+    )
+
+
+def _penalty_case(name: str, penalty: Callable[..., Any]) -> Case:
+    return Case(
+        f"penalty-{name}",
+        lambda given, dtype=jnp.float32: penalty(cast(PARAMS, dtype), **given),
+        default_numbers(penalty, routing.numbers(penalty, constructs=False)),
+    )
+
+
+def _method_case(name: str, make: Callable[..., optax.GradientTransformation]) -> Case:
+    return Case(
+        f"method-{name}",
+        lambda given, dtype=jnp.float32: descend(make(**given), cast(PARAMS, dtype)),
+        default_numbers(make, routing.numbers(make, constructs=True)),
+    )
+
+
+def _model_case(name: str, make: Callable[..., Any]) -> Case:
+    model = make(outputs=2)
+
+    def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+        inputs = jnp.asarray(INPUTS, dtype)
+        params, model_state = cast(model.init(jax.random.key(3), inputs, given), dtype)
+        return model.apply(params, model_state, inputs, train=True, key=jax.random.key(7), hparams=given)
+
+    return Case(f"model-{name}", run, default_numbers(make, model.hyperparameters))
+
+
+CASES = [
+    *(_loss_case(name, loss) for name, loss in LOSSES.items()),
+    *(_penalty_case(name, penalty) for name, penalty in PENALTIES.items()),
+    *(_method_case(name, method.make) for name, method in METHODS.items()),
+    *(_model_case(name, make) for name, make in MODELS.items()),
+]
+NUMBERED = [(case, number) for case in CASES for number in case.defaults]
+NUMBERED_IDS = [f"{case.name}-{number}" for case, number in NUMBERED]

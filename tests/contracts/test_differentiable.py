@@ -1,0 +1,101 @@
+"""Contract 3: derivatives by a number agree with finite differences; they are finite at zeros and kinks."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_intro import routing
+from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.optimizers import METHODS
+from jaxopt_intro.regularizers import PENALTIES
+from tests.contracts.cases import (
+    CASES,
+    LABELS,
+    NUMBERED,
+    NUMBERED_IDS,
+    PARAMS,
+    SCORES,
+    Case,
+    cast,
+    default_numbers,
+    targets_of,
+)
+
+STEP = 1e-6
+# A central difference is off by its curvature, STEP**2, and by the rounding of two values over 2 * STEP: 1e-10.
+TOLERANCE = 1e-7
+
+
+def _skewed_sum(tree):
+    leaves = [x.ravel() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    flat = jnp.concatenate(leaves)
+    return jnp.sum(flat * jnp.cos(1.0 + jnp.arange(flat.size)))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("case", "number"), NUMBERED, ids=NUMBERED_IDS)
+def test_a_derivative_is_the_finite_difference(case: Case, number: str):
+    @jax.jit
+    def value(v):
+        return _skewed_sum(case.run({**case.defaults, number: v}, jnp.float64))
+
+    at = jnp.float64(case.defaults[number])
+    difference = (value(at + STEP) - value(at - STEP)) / (2 * STEP)
+    np.testing.assert_allclose(jax.grad(value)(at), difference, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(jax.jvp(value, (at,), (jnp.ones_like(at),))[1], difference, rtol=TOLERANCE, atol=TOLERANCE)
+    assert value(at) != value(0.5 * at), "the number has no effect"
+
+
+@pytest.mark.parametrize("where", ["inside", "all numbers 0"])
+@pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
+def test_derivatives_are_finite(case: Case, where: str):
+    factor = 1.0 if where == "inside" else 0.0
+    numbers = {name: jnp.float32(factor * v) for name, v in case.defaults.items()}
+    for transform in (jax.jacrev, jax.jacfwd):
+        derivatives = jax.jit(transform(lambda n: _skewed_sum(case.run(n))))(numbers)
+        assert all(np.isfinite(d) for d in derivatives.values()), derivatives
+
+
+@pytest.mark.parametrize("grads", ["all zero", "one zero", "tiny"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_finite_at_zero_gradients(name: str, grads: str):
+    make = METHODS[name].make
+    defaults = default_numbers(make, routing.numbers(make, constructs=True))
+    g = {"all zero": [0.0, 0.0], "one zero": [0.0, 1.3], "tiny": [1e-30, -1e-12]}[grads]
+
+    def run(numbers, g, params):
+        optimizer = make(**numbers)
+        state = optimizer.init(params)
+        for _ in range(3):
+            updates, state = optimizer.update(g, state, params)
+            params = params + updates
+        return jnp.sum(params * jnp.array([1.0, 2.0])), params
+
+    both = jax.jit(jax.grad(run, argnums=(0, 1, 2), has_aux=True))
+    for zero in (None, *defaults):  # each number at 0 in its turn: eps = 0 among them
+        numbers = {n: jnp.float32(0 if n == zero else v) for n, v in defaults.items()}
+        derivatives, params = both(numbers, jnp.array(g), jnp.array([1.0, -2.0]))
+        assert np.all(np.isfinite(params)), zero
+        assert all(np.all(np.isfinite(d)) for d in jax.tree.leaves(derivatives)), (zero, derivatives)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_finite_gradients_at_zero_and_at_kinks(name: str):
+    loss, targets = LOSSES[name], targets_of(LOSSES[name])
+    ties = np.tile(SCORES[:, :1], (1, 3))  # all scores of an example equal
+    exact = SCORES.copy()
+    if targets is LABELS:  # every hinge of margin 1 exactly at its kink
+        exact = np.where(np.arange(3) == LABELS[:, None], 1.0, 0.0)
+    for scores in (np.zeros_like(SCORES), ties, exact, 1e30 * SCORES, -1e4 * SCORES):
+        gradient = jax.grad(lambda s: jnp.sum(loss(s, jnp.asarray(targets))))(jnp.asarray(scores, jnp.float32))
+        assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_has_finite_gradients_at_zero(name: str):
+    zeros = jax.tree.map(jnp.zeros_like, cast(PARAMS, jnp.float32))
+    gradient = jax.grad(lambda p: PENALTIES[name](p, strength=0.7))(zeros)
+    assert all(np.all(x == 0) for x in jax.tree.leaves(gradient))

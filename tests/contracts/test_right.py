@@ -1,0 +1,127 @@
+"""Contract 4: each row agrees with a transcription of its paper in float64, which shares no code with it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import TypeCheckError, jaxtyped
+
+from jaxopt_intro import routing
+from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.optimizers import METHODS
+from jaxopt_intro.regularizers import PENALTIES
+from tests.contracts.cases import (
+    CASES,
+    CURVATURES,
+    LABELS,
+    MINIMUM,
+    PARAMS,
+    SCORES,
+    cast,
+    default_numbers,
+    descend,
+    targets_of,
+    values_of,
+)
+from tests.reference import losses as losses_reference
+from tests.reference import optimizers as optimizers_reference
+
+STEPS = 25
+EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
+typed = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))
+
+
+def _gradient(leaf: str):
+    def gradient(theta: np.ndarray) -> np.ndarray:
+        away = theta - MINIMUM[leaf]
+        return CURVATURES[leaf] * (away + 0.05 * away**3)
+
+    return gradient
+
+
+def _population(name: str) -> dict[str, np.ndarray]:
+    make = METHODS[name].make
+    return {n: values_of(v) for n, v in default_numbers(make, routing.numbers(make, constructs=True)).items()}
+
+
+def _paths(name: str, dtype) -> dict[str, np.ndarray]:
+    """All members' parameters after each step, by vmap over a scan: [member, step, ...]."""
+
+    def path(numbers):
+        params = cast(PARAMS, dtype)
+        updates = descend(METHODS[name].make(**numbers), params, STEPS)[2]
+        return jax.tree.map(lambda p, u: p + jnp.cumsum(u, axis=0), params, updates)
+
+    with jax.numpy_rank_promotion("allow"):
+        return jax.jit(jax.vmap(path))(cast(_population(name), dtype))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_its_paper_in_float64(name: str, x64: None):
+    _compare(name, _paths(name, jnp.float64), 1e4 * EPS64)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_population_of_a_method_is_its_paper_in_float32(name: str):
+    # Every step rounds a few times, and the bowl passes errors on without enlarging them.
+    _compare(name, _paths(name, jnp.float32), 8 * STEPS * EPS32)
+
+
+def _compare(name: str, paths: dict[str, np.ndarray], tolerance: float) -> None:
+    reference, population = optimizers_reference.REFERENCES[name], _population(name)
+    for member in range(3):
+        numbers = {n: float(v[member]) for n, v in population.items()}
+        for leaf in PARAMS:
+            expected = reference(PARAMS[leaf], _gradient(leaf), STEPS, **numbers)
+            np.testing.assert_allclose(paths[leaf][member], expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_is_its_formula(name: str, x64: None):
+    loss, targets = LOSSES[name], targets_of(LOSSES[name])
+    reference = losses_reference.REFERENCES[name]
+    defaults = default_numbers(loss, routing.numbers(loss, constructs=False))
+    for factor in (0.0, 0.5, 1.0):
+        numbers = {n: factor * v for n, v in defaults.items()}
+        ours = loss(jnp.asarray(SCORES), jnp.asarray(targets), **numbers)
+        np.testing.assert_allclose(ours, reference(SCORES, targets, **numbers), rtol=64 * EPS64, atol=64 * EPS64)
+    np.testing.assert_allclose(loss(jnp.asarray(SCORES), jnp.asarray(targets)), reference(SCORES, targets), rtol=64 * EPS64)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_penalty_is_its_formula(name: str, x64: None):
+    ours = PENALTIES[name](cast(PARAMS, jnp.float64), strength=0.3)
+    np.testing.assert_allclose(ours, losses_reference.REFERENCES[name](list(PARAMS.values()), strength=0.3), rtol=64 * EPS64)
+
+
+@pytest.mark.parametrize("table", [LOSSES, PENALTIES, METHODS], ids=["losses", "penalties", "methods"])
+def test_annotations_tell_the_truth(table):
+    # The transcriptions' calls again, shapes and dtypes of arguments and results checked against the annotations.
+    for name, row in table.items():
+        function = getattr(row, "make", row)
+        constructs = table is METHODS
+        numbers = default_numbers(function, routing.numbers(function, constructs=constructs))
+        if table is LOSSES:
+            arguments = (jnp.asarray(SCORES, jnp.float32), cast(targets_of(function), jnp.float32))
+        else:
+            arguments = () if constructs else (cast(PARAMS, jnp.float32),)
+        for given in (numbers, {n: jnp.float32(v) for n, v in numbers.items()}):
+            typed(function)(*arguments, **given)
+        if table is not METHODS:
+            with pytest.raises(TypeCheckError):
+                typed(function)(*arguments, **{n: "no number" for n in numbers})
+        assert name in {c.name.partition("-")[2] for c in CASES}
+
+
+def test_every_row_cites():
+    for method in METHODS.values():
+        assert "equation" in method.reference or "algorithm" in method.reference
+    for function in (*LOSSES.values(), *PENALTIES.values(), *(m.make for m in METHODS.values())):
+        assert "References:" in (function.__doc__ or "")
+
+
+def test_labels_are_the_kind_of_target_of_a_classification_loss():
+    assert all(targets_of(loss) is LABELS for loss in LOSSES.values() if "labels" in loss.__doc__)

@@ -1,0 +1,87 @@
+"""Contract 2: state keeps structure, shape and dtype; moments are at least float32; one trace serves all values."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.optimizers import METHODS
+from jaxopt_intro.regularizers import PENALTIES
+from tests.contracts.cases import CASES, PARAMS, Case, cast, default_numbers, descend, values_of
+
+METHOD_CASES = [c for c in CASES if c.name.startswith("method-")]
+
+
+def _floating(tree):
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("case", METHOD_CASES, ids=lambda c: c.name)
+def test_a_method_is_steady_through_a_scan(case: Case, dtype):
+    numbers = {name: jnp.float32(v) for name, v in case.defaults.items()}
+    params, state, updates = jax.jit(case.run, static_argnums=1)(numbers, dtype)  # scan refuses a state that changes
+    assert all(x.dtype == dtype for x in jax.tree.leaves((params, updates)))
+    assert all(x.dtype == jnp.float32 for x in _floating(state))
+    assert all(np.all(np.isfinite(x.astype(jnp.float32))) for x in _floating((params, state, updates)))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_state_does_not_depend_on_its_numbers(name: str):
+    make, case = METHODS[name].make, next(c for c in METHOD_CASES if c.name == f"method-{name}")
+    params = cast(PARAMS, jnp.bfloat16)
+    shapes = [
+        jax.eval_shape(make(**numbers).init, params)
+        for numbers in (case.defaults, dict.fromkeys(case.defaults, 0.0), dict.fromkeys(case.defaults, jnp.float32(0)))
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+    after = jax.eval_shape(lambda: descend(make(**case.defaults), params)[1])
+    assert after == shapes[0]
+
+
+@pytest.mark.parametrize("case", METHOD_CASES, ids=lambda c: c.name)
+def test_half_precision_parameters_see_numbers_in_float32(case: Case):
+    # A Python number meets a bfloat16 gradient as bfloat16 unless the gradient is widened first: 0.9 becomes 0.8984.
+    numbers = {name: float(np.float32(v)) for name, v in case.defaults.items()}
+    closed = jax.jit(lambda: case.run(numbers, jnp.bfloat16))()
+    traced = jax.jit(lambda n: case.run(n, jnp.bfloat16))({n: jnp.float32(v) for n, v in numbers.items()})
+    for a, b in zip(_floating(closed), _floating(traced), strict=True):
+        # One unit in the last place of bfloat16: a sum may round to the neighbour.
+        tolerance = float(jnp.finfo(a.dtype).eps) if a.dtype == jnp.bfloat16 else 64 * np.finfo(np.float32).eps
+        if a.dtype == jnp.float32 or a.ndim:
+            np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=tolerance, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
+def test_one_trace_serves_all_values(case: Case):
+    traces = []
+
+    @jax.jit
+    def run(numbers):
+        traces.append(1)
+        return case.run(numbers)
+
+    for factor in (1.0, 0.5, 0.0):
+        run({name: jnp.float32(factor * v) for name, v in case.defaults.items()})
+    for name, default in case.defaults.items():
+        for value in values_of(default):
+            run({**{n: jnp.float32(v) for n, v in case.defaults.items()}, name: jnp.asarray(value)})
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.name.split("-")[0] in ("loss", "penalty")], ids=lambda c: c.name)
+def test_half_precision_is_summed_in_float32(case: Case):
+    numbers = {name: jnp.float32(v) for name, v in case.defaults.items()}
+    half, single = case.run(numbers, jnp.bfloat16), case.run(numbers, jnp.float32)
+    assert half.dtype == single.dtype == jnp.float32
+    # Only the inputs are rounded: each is right to half a unit of bfloat16, the sums to a few of those.
+    np.testing.assert_allclose(half, single, rtol=8 * float(jnp.finfo(jnp.bfloat16).eps), atol=0.05)
+
+
+def test_every_table_has_a_case():
+    rows = {c.name for c in CASES}
+    assert {f"loss-{n}" for n in LOSSES} | {f"penalty-{n}" for n in PENALTIES} | {f"method-{n}" for n in METHODS} <= rows
+    assert default_numbers(LOSSES["weston_watkins"], ("margin",)) == {"margin": 1.0}

@@ -1,0 +1,46 @@
+"""Contract 1: any number, alone or with all others, may be traced; its values are those of the solo calls."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.contracts.cases import CASES, NUMBERED, NUMBERED_IDS, Case, values_of
+
+# A few dozen operations, each right to half a unit in the last place, fused differently under vmap.
+TOLERANCE = 64 * np.finfo(np.float32).eps
+
+
+def _assert_equal(population, index, solo):
+    for many, one in zip(jax.tree.leaves(population), jax.tree.leaves(solo), strict=True):
+        assert many.dtype == one.dtype
+        np.testing.assert_allclose(many[index], one, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("case", "number"), NUMBERED, ids=NUMBERED_IDS)
+def test_a_number_alone_may_be_traced(case: Case, number: str):
+    values = values_of(case.defaults[number])
+    population = jax.jit(jax.vmap(lambda v: case.run({**case.defaults, number: v})))(values)
+    for i in (0, 2):  # each solo value is a Python float, compiled into a program of its own
+        solo = jax.jit(lambda v=float(values[i]): case.run({**case.defaults, number: v}))()
+        _assert_equal(population, i, solo)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
+def test_all_numbers_together_may_be_traced(case: Case):
+    numbers = {name: values_of(default) for name, default in case.defaults.items()}
+    population = jax.jit(jax.vmap(case.run))(numbers)
+    solo = jax.jit(lambda: case.run({name: float(v[1]) for name, v in numbers.items()}))()
+    _assert_equal(population, 1, solo)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
+def test_zero_is_a_value_like_any_other(case: Case):
+    zeros = dict.fromkeys(case.defaults, jnp.float32(0))
+    traced, closed = jax.jit(case.run)(zeros), jax.jit(lambda: case.run(dict.fromkeys(case.defaults, 0.0)))()
+    assert jax.tree.structure(traced) == jax.tree.structure(closed) == jax.tree.structure(case.run(case.defaults))
+    for a, b in zip(jax.tree.leaves(traced), jax.tree.leaves(closed), strict=True):
+        np.testing.assert_allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
+        assert np.all(np.isfinite(a))

@@ -1,0 +1,108 @@
+"""The plan: never slower than one after another, within memory, and the same segments for ever."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxopt_intro.sweeps import planning
+
+
+class FakePrograms:
+    """Stands for compiled programs: their memory grows with the width."""
+
+    def __init__(self, bytes_per_lane=0):
+        self.bytes_per_lane, self.asked = bytes_per_lane, []
+
+    def segment(self, width, length):
+        self.asked.append((width, length))
+        need = types.SimpleNamespace(
+            argument_size_in_bytes=width * self.bytes_per_lane, temp_size_in_bytes=0, output_size_in_bytes=0
+        )
+        return types.SimpleNamespace(memory_analysis=lambda: need)
+
+
+def choose(seconds_per_step, *, members=64, steps=100_000, round_steps=100, programs=None, **asked):
+    """A plan where a step of a tile of width W takes `seconds_per_step(W)`."""
+    return planning.choose(
+        programs or FakePrograms(),
+        members=members,
+        steps=steps,
+        round_steps=round_steps,
+        probe=lambda width, length: seconds_per_step(width) * length,
+        **asked,
+    )
+
+
+def total(width, seconds_per_step, members):
+    return -(-members // width) * seconds_per_step(width)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(
+    members=st.integers(1, 300),
+    costs=st.lists(st.floats(1e-6, 1.0), min_size=9, max_size=9),
+    steps=st.sampled_from([1, 100, 10**6]),
+)
+def test_no_plan_is_slower_than_one_after_another(members, costs, steps):
+    def seconds_per_step(width):
+        return costs[int(np.log2(width))]
+
+    plan = choose(seconds_per_step, members=members, steps=steps)
+    assert 1 <= plan.width <= members
+    assert total(plan.width, seconds_per_step, members) <= total(1, seconds_per_step, members)
+    assert set(plan.rates) <= {1, 4, 16, 64, 256, members}
+
+
+def test_free_lanes_are_all_taken_and_costly_ones_are_not():
+    assert choose(lambda width: 1.0, members=20).width == 20
+    assert choose(lambda width: float(width), members=20).width == 1
+    knee = choose(lambda width: max(1.0, width / 4), members=64)
+    assert (knee.width, knee.why) == (4, "wider is no faster")
+
+
+def test_padding_counts_as_work():
+    """Five members in tiles of four are two tiles: as slow as eight."""
+    assert choose(lambda width: 0.6 * width if width > 1 else 1.0, members=5).width != 4
+
+
+def test_a_tiny_sweep_is_not_measured_to_the_end():
+    plan = choose(lambda width: 1e-12, members=64, steps=1)
+    assert (plan.width, len(plan.rates)) == (1, 1)
+
+
+def test_a_width_that_is_asked_for_is_taken():
+    programs = FakePrograms()
+    plan = choose(lambda width: float(width), width=7, programs=programs)
+    assert (plan.width, plan.why, set(plan.rates)) == (7, "asked for", {7})
+    assert {width for width, _ in programs.asked} == {7}
+
+
+def test_what_does_not_fit_in_memory_is_not_run(monkeypatch):
+    monkeypatch.setattr(planning, "memory_limit", lambda: 1000)
+    plan = choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=100))
+    assert plan.width == 4
+    assert "16" in plan.why
+    assert "memory" in plan.why
+    with pytest.raises(MemoryError, match=r"1 would not fit in memory.*Use a smaller batch_size"):
+        choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=601))
+
+
+def test_the_memory_of_this_device_is_known():
+    assert planning.memory_limit() is None or planning.memory_limit() > 2**28
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(round_steps=st.integers(1, 5000), seconds=st.floats(1e-6, 1e3))
+def test_segments_cover_a_round_exactly_and_none_is_longer_than_wanted(round_steps, seconds):
+    plan = choose(lambda width: seconds, members=1, round_steps=round_steps)
+    pieces = planning.lengths(round_steps, plan.segment)
+    assert sum(pieces) == round_steps
+    assert len(set(pieces)) <= 2
+    assert max(pieces) <= max(1.0, planning.SEGMENT_SECONDS / seconds * (1 + 1e-9))
+    wanted = -(-round_steps // max(1, min(round_steps, int(planning.SEGMENT_SECONDS / seconds))))
+    assert len(pieces) <= 2 * wanted + 1
