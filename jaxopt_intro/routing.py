@@ -18,7 +18,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-
 # Arguments that the trainer gives: they are neither numbers nor options.
 _GIVEN = {"rngs", "example", "outputs", "self", "key"}
 
@@ -112,7 +111,7 @@ def qualified_name(function: Any) -> str:
     """
     if isinstance(function, functools.partial):
         given = [repr(a) for a in function.args] + [f"{k}={_value_name(v)}" for k, v in function.keywords.items()]
-        return f"{qualified_name(function.func)}({', '.join(given)})"
+        return qualified_name(function.func) + (f"({', '.join(given)})" if given else "")
     if not hasattr(function, "__qualname__"):
         raise ValueError(
             f"got {function!r}, which has no name of its own; expected a function, a class or a functools.partial "

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import xarray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from jaxopt_intro import journal, results
+
+_COUNTS = (("ended", "members", "trials"), ("done", "total", "epochs"))
 
 
 class Terminal:
@@ -26,17 +28,16 @@ class Terminal:
         self._console = Console(highlight=False, width=wide)
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.fields[group]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs of trials · {task.fields[best]}· {task.fields[text]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=None, group="", best="", text="")
+        self._task = self._progress.add_task("starting", total=None)
         self._best: float | None = None
         self._objective, self._direction, self._directory = "", "max", ""
+        self._group, self._text = "", ""
         self._said = self._began = time.monotonic()
 
     def __enter__(self) -> Terminal:
@@ -60,18 +61,25 @@ class Terminal:
         kind = record["type"]
         if kind == "directory":
             self._directory = record["path"]
-        if kind == "run":
+        elif kind == "run":
             self._objective, self._direction = record["objective"]["name"], record["objective"]["direction"]
-        if kind == "epoch":
+        elif kind == "progress":
+            self._group, self._text = record["group"] or self._group, record["text"]
+        elif kind == "epoch":
+            self._text = "training"
             self._remember(record["metrics"][self._objective])
-        group = record.get("title") or (record.get("group") if kind == "progress" else None)
-        text = record["text"] if kind == "progress" else "training" if kind == "epoch" else None
-        best = "" if self._best is None else f"best {self._objective} {self._best:.4f} "
-        changed = {"group": group, "text": text, "best": best}
-        changed = {name: value for name, value in changed.items() if value is not None}
-        self._progress.update(self._task, completed=record["done"], total=record["total"] or None, **changed)
+        done, total = record.get("done", 0), record.get("total", 0)
+        state = self._state(record)
+        self._progress.update(self._task, completed=done, total=total or None, description=state)
         if not self._console.is_terminal and kind in ("progress", "epoch"):
-            self._line(record, text or "", group or "", always=kind == "progress")
+            self._line(state, always=kind == "progress")
+
+    def _state(self, record: dict[str, Any]) -> str:
+        """Trials, epochs, best so far, and what is going on, in words."""
+        best = "" if self._best is None else f"best {self._objective} {self._best:.4f}"
+        counts = [f"{record[a]}/{record[b]} {what}" for a, b, what in _COUNTS] if record.get("total") else []
+        doing = f"{self._group}: {self._text}" if self._group and self._text != "training" else self._text
+        return " · ".join(part for part in (*counts, best, doing) if part)
 
     def _remember(self, values: Iterable[float]) -> None:
         finite = [float(v) for v in np.asarray(list(values)) if np.isfinite(v)]
@@ -79,15 +87,11 @@ class Terminal:
             best = max if self._direction == "max" else min
             self._best = best([*finite, *([] if self._best is None else [self._best])])
 
-    def _line(self, record: dict[str, Any], text: str, group: str, *, always: bool) -> None:
+    def _line(self, state: str, *, always: bool) -> None:
         now = time.monotonic()
         if always or now - self._said > 10:
             self._said = now
-            best = "" if self._best is None else f", best {self._objective} {self._best:.4f}"
-            where = f"{group}: " if group and always else ""
-            self._console.print(
-                f"[{now - self._began:5.0f} s] {where}{text}, {record['done']}/{record['total']}{best}", markup=False
-            )
+            self._console.print(f"[{now - self._began:5.0f} s] {state}", markup=False)
 
     def interrupted(self) -> None:
         """Says how to go on after an interruption."""

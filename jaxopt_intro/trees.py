@@ -88,8 +88,8 @@ def norm(tree: PyTree) -> Scalar:
         5.0
     """
     total = sum((jnp.sum(jnp.square(at_least_float32(x))) for x in jax.tree.leaves(tree)), start=jnp.zeros(()))
-    positive = total > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1.0)), 0.0)
+    zero = total == 0  # not `total > 0`, which would turn NaN into 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
 
 
 def at_least_float32(x: Array) -> Array:

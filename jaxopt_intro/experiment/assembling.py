@@ -84,7 +84,7 @@ def assemble(
 
 
 def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
-    """Returns the cast and normalization of inputs, `(x / scale - mean) / std` in float32, where the data ask for it."""
+    """Returns the inputs' cast and normalization, `(x / scale - mean) / std` in float32, where the data ask for it."""
     if info.scale == 1.0 and info.mean is None:
         return lambda inputs: inputs
 

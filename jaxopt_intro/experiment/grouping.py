@@ -37,13 +37,34 @@ class Staged(NamedTuple):
     compiled: dict[str, str]
 
 
+class Finding(NamedTuple):
+    """What was found of the numbers of a program.
+
+    Attributes:
+        compiled: The reason for each number that must be compiled.
+        canonical: The one name of each number, however it was asked for: `l2` and `penalty.strength` are the same.
+    """
+
+    compiled: dict[str, str]
+    canonical: dict[str, str]
+
+
 class Program(NamedTuple):
-    """A group's id, its title in words, the experiment it runs, and its functions."""
+    """A group's program.
+
+    Attributes:
+        id: A hash of what it computes.
+        title: Its choices in words.
+        experiment: The experiment with them.
+        assembly: Its functions.
+        has_callables: Whether code that is not named in a table takes part.
+    """
 
     id: str
     title: str
     experiment: Experiment
     assembly: Assembly
+    has_callables: bool
 
 
 def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Staged], dict[str, Program]]:
@@ -55,29 +76,32 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         trials: The trials.
 
     Returns:
-        The trials in order, staged; and the program of each group.
+        The trials in order, staged, those that mean the same once; and the program of each group.
 
     Raises:
         ValueError: A name or option is wrong, or a part cannot be traced at all.
     """
-    staged, programs = [], {}
-    findings: dict[Any, dict[str, str]] = {}
+    staged: dict[str, Staged] = {}
+    programs: dict[str, Program] = {}
+    findings: dict[Any, Finding] = {}
     known: dict[Any, Program] = {}
     for trial in trials:
         one, options = experiment.with_choices(trial)
         kind = (tuple(sorted(trial.labels.items())), tuple(sorted(trial.hparams)))
         if kind not in findings:
             findings[kind] = _stage_one(one, dataset, options, trial)
-        fixed = {name: trial.hparams[name] for name in findings[kind]}
+        finding = findings[kind]
+        fixed = {name: trial.hparams[name] for name in finding.compiled}
         program_key = (*kind, tuple(sorted(fixed.items())))
         if program_key not in known:
             traced = [name for name in trial.hparams if name not in fixed]
             known[program_key] = _program(one, dataset, options, trial, fixed, traced)
             programs[known[program_key].id] = known[program_key]
         program = known[program_key]
-        trial_id = identity.trial_id(trial.hparams, _choice_identities(trial), _meaning(one, dataset, program, trial))
-        staged.append(Staged(trial, trial_id, program.id, fixed, findings[kind]))
-    return staged, programs
+        numbers = {finding.canonical[name]: value for name, value in trial.hparams.items()}
+        trial_id = identity.trial_id(numbers, _options(options), _meaning(one, dataset, program))
+        staged.setdefault(trial_id, Staged(trial, trial_id, program.id, fixed, finding.compiled))
+    return list(staged.values()), programs
 
 
 def groups(
@@ -127,15 +151,17 @@ def _rounds(experiment: Experiment, dataset: Dataset) -> list[int]:
     return [epoch] * full + ([rest] if rest else [])
 
 
-def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any], trial: Trial) -> dict[str, str]:
+def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any], trial: Trial) -> Finding:
     def shapes(traced: Any, fixed: Any) -> Any:
         assembly = assemble(experiment, dataset, options, fixed)
         state, batch = _first_step(assembly, experiment, dataset, jax.random.key(0), traced)
         return assembly.evaluate(state, batch, traced)
 
     try:
-        routing.route(assemble(experiment, dataset, options).parts, trial.hparams)
-        return doctor.stage(shapes, trial.hparams)
+        parts = assemble(experiment, dataset, options).parts
+        routes = routing.route(parts, trial.hparams)
+        canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
+        return Finding(doctor.stage(shapes, trial.hparams), canonical)
     except ValueError:
         raise
     except Exception as error:
@@ -162,41 +188,41 @@ def _program(
 ) -> Program:
     assembly = assemble(experiment, dataset, options, fixed)
     meaning: dict[str, Any] = {
-        "choices": _choice_identities(trial),
+        "options": _options(options),
         "fixed": {name: float(value) for name, value in fixed.items()},
         "numbers": sorted(trial.hparams),
-        "parts": _parts(experiment, dataset, trial),
+        "parts": _parts(experiment, dataset),
     }
-    if _has_callables(experiment, trial):
+    if _has_callables(experiment, options):
         key = jax.eval_shape(lambda: jax.random.key(0))
         numbers = {name: jax.ShapeDtypeStruct((), "float32") for name in traced}
         meaning["program"] = identity.program_hash(
             lambda key, hparams: _first_step(assembly, experiment, dataset, key, hparams)[0].params, key, numbers
         )
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
-    return Program(digest, _title(trial, fixed), experiment, assembly)
+    return Program(digest, _title(trial, fixed), experiment, assembly, _has_callables(experiment, options))
 
 
-def _meaning(experiment: Experiment, dataset: Dataset, program: Program, trial: Trial) -> dict[str, Any]:
-    """What besides numbers and choices decides a trial; of callables, the program that they make."""
-    parts = _parts(experiment, dataset, trial)
-    return {**parts, "program": program.id} if _has_callables(experiment, trial) else parts
+def _meaning(experiment: Experiment, dataset: Dataset, program: Program) -> dict[str, Any]:
+    """What besides numbers and options decides a trial; of callables, the program that they make."""
+    parts = _parts(experiment, dataset)
+    return {**parts, "program": program.id} if program.has_callables else parts
 
 
-def _parts(experiment: Experiment, dataset: Dataset, trial: Trial) -> dict[str, Any]:
-    names = [name for name in CHOICE_FIELDS if name not in trial.choices]
-    parts = {name: distributions.plain(getattr(experiment, name)) for name in names}
+def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """The experiment's parts, chosen or not: a trial means the same either way."""
+    parts = {name: distributions.plain(getattr(experiment, name)) for name in CHOICE_FIELDS}
     batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
     return {**parts, **batches, "data": dataset.info.fingerprint}
 
 
-def _choice_identities(trial: Trial) -> dict[str, str]:
-    return {name: distributions.identity(value) for name, value in trial.choices.items()}
+def _options(options: dict[str, Any]) -> dict[str, str]:
+    return {name: distributions.identity(value) for name, value in options.items()}
 
 
-def _has_callables(experiment: Experiment, trial: Trial) -> bool:
+def _has_callables(experiment: Experiment, options: dict[str, Any]) -> bool:
     """Whether code that is not named in a table takes part: then its jaxpr is part of its identity."""
-    values = [getattr(experiment, name) for name in PART_FIELDS] + list(trial.choices.values())
+    values = [getattr(experiment, name) for name in PART_FIELDS] + list(options.values())
     flat = [v for value in values for v in (value if type(value) in (list, tuple) else [value])]
     return any(v is not None and not isinstance(v, str | int | float) for v in flat)
 

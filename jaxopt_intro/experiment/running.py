@@ -84,14 +84,15 @@ def sweep(
         past = journal.read(directory)
         session = Session(directory, writer, past, listener)
         with session.signals():
-            listener({"type": "directory", "path": str(directory), "done": 0, "total": 0})
+            listener({"type": "directory", "path": str(directory)})
             session.emit(_run_record(experiment, dataset, objective, direction))
             files.write(directory / files.NAME, experiment, asked)
-            _emit_trials(session, past, staged, groups)
+            _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, past, objective, direction, width)
             engine.run(job, session)
             _test_chosen(session, dataset, programs, staged, job)
-            session.emit(_receipt(session, groups))
+            if session.lane_steps:
+                session.emit(_receipt(session, groups))
     return results.open(directory)
 
 
@@ -201,14 +202,14 @@ def _run_record(experiment: Experiment, dataset: Dataset, objective: str, direct
     }
 
 
-def _emit_trials(session: Session, past: list[dict[str, Any]], staged: Sequence[Staged], groups: list[Group]) -> None:
-    seeds = {m.trial: [] for g in groups for m in g.members}
-    for group in groups:
-        for member in group.members:
-            seeds[member.trial].append(member.seed)
-    known = {(r["trial"], tuple(r["seeds"])) for r in past if r["type"] == "trial"}
+def _emit_trials(session: Session, staged: Sequence[Staged], groups: list[Group]) -> None:
+    asked: dict[str, set[int]] = {}
+    for member in (m for group in groups for m in group.members):
+        asked.setdefault(member.trial, set()).add(member.seed)
     for s in staged:
-        if (s.id, tuple(seeds[s.id])) not in known:
+        before = session.seeds.get(s.id, [])
+        session.seeds[s.id] = sorted(asked[s.id].union(before))
+        if session.seeds[s.id] != before:
             session.emit({
                 "type": "trial",
                 "trial": s.id,
@@ -218,7 +219,7 @@ def _emit_trials(session: Session, past: list[dict[str, Any]], staged: Sequence[
                 "fixed": sorted(s.fixed),
                 "compiled": s.compiled,
                 "group": s.group,
-                "seeds": seeds[s.id],
+                "seeds": session.seeds[s.id],
             })  # fmt: skip
 
 
@@ -256,15 +257,16 @@ def _test_chosen(
     """Measures the chosen trial, and only it, on the test split."""
     if dataset.test is None:
         return
-    seeds = {m.trial: [n.seed for n in g.members if n.trial == m.trial] for g in job.groups for m in g.members}
-    order = keeping.ranking(session.ended, seeds, 1.0 if job.direction == "max" else -1.0)
-    if not order or order[0] in session.tested:
+    order = keeping.ranking(session.ended, session.seeds, 1.0 if job.direction == "max" else -1.0)
+    chosen = next((s for s in staged if s.id in order[:1]), None)
+    if chosen is None:
         return
-    chosen = next(s for s in staged if s.id == order[0])
+    # Weights that were dropped before more seeds were asked for are gone: then the others speak for the trial.
+    seeds = [n for n in session.seeds[chosen.id] if (chosen.id, n, "best") in session.kept]
     assembly = programs[chosen.group].assembly
     numbers = {n: np.float32(v) for n, v in chosen.trial.hparams.items() if n not in chosen.fixed}
     evaluate = jax.jit(assembly.evaluate)
-    for seed in seeds[chosen.id]:
+    for seed in (n for n in seeds if (chosen.id, n) not in session.tested):
         state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
         metrics = {name: np.float32(value) for name, value in evaluate(state, dataset.test, numbers).items()}
         epoch = session.ended[chosen.id, seed]["best_epoch"]
@@ -284,7 +286,7 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
         "run_seconds": round(running, 3),
         "trials": len({m.trial for g in groups for m in g.members}),
         "members": sum(len(g.members) for g in groups),
-        "members_per_second": session.finished / running,
+        "members_per_second": (session.finished - session.finished_before) / running,
         "examples_per_second": examples / running,
         "busy": session.useful_steps / max(session.lane_steps, 1),
         "groups": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxopt_intro.checks import class_labels
 from jaxopt_intro.trees import at_least_float32
@@ -54,6 +54,17 @@ def softmax_cross_entropy(
     return loss if class_weights is None else loss * class_weights[labels]
 
 
+def own_class(logits: Float[Array, "*batch classes"], labels: Labels) -> Bool[Array, "*batch classes"]:
+    """Returns whether each score is that of its example's own class; nowhere where the label is no class.
+
+    Examples:
+        >>> own_class(jnp.zeros((2, 2)), jnp.array([1, -1])).tolist()
+        [[False, True], [False, False]]
+    """
+    wide = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # 300 classes wrap around in uint8
+    return jax.nn.one_hot(wide, logits.shape[-1], dtype=bool)
+
+
 def picked(logits: Float[Array, "*batch classes"], labels: Labels) -> Float[Array, "*batch"]:
     """Returns the score of each example's own class; NaN where the label is no class.
 
@@ -61,8 +72,7 @@ def picked(logits: Float[Array, "*batch classes"], labels: Labels) -> Float[Arra
         >>> picked(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1, -1])).tolist()
         [2.0, nan]
     """
-    classes = logits.shape[-1]
-    known = (labels >= 0) & (labels < classes)
-    safe = jnp.where(known, labels, 0)
-    own = jnp.take_along_axis(logits, safe[..., None], axis=-1)[..., 0]
-    return jnp.where(known, own, jnp.nan)
+    own = own_class(logits, labels)
+    # A sum over a mask, not a gather: it fuses with the loss, and its gradient is no scatter.
+    score = jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
+    return jnp.where(jnp.any(own, axis=-1), score, jnp.nan)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxopt_intro.checks import class_labels
-from jaxopt_intro.losses.classification import picked
+from jaxopt_intro.losses.classification import own_class, picked
 from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Array, Labels, Number
 
@@ -42,5 +42,5 @@ def weston_watkins(
     class_labels(scores, labels, function="weston_watkins")
     scores = at_least_float32(scores)
     violations = jnp.maximum(0.0, scores - picked(scores, labels)[..., None] + margin)
-    wrong = labels[..., None] != jnp.arange(scores.shape[-1])
+    wrong = ~own_class(scores, labels)
     return jnp.sum(violations * wrong, axis=-1)

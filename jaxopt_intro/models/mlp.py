@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 from flax import nnx
@@ -31,7 +32,7 @@ class MLP(nnx.Module):
     ):
         sizes = (example[0].size, *widths)
         self.hidden = nnx.List(
-            [nnx.Linear(i, o, kernel_init=KERNEL_INIT, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
+            [nnx.Linear(i, o, kernel_init=KERNEL_INIT, rngs=rngs) for i, o in itertools.pairwise(sizes)]
         )
         self.dropout = None if dropout is None else nnx.List([Dropout(dropout, rngs=rngs) for _ in widths])
         self.output = nnx.Linear(sizes[-1], outputs, rngs=rngs)

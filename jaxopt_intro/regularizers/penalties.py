@@ -35,7 +35,8 @@ def l1(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Sc
         >>> l1({"kernel": jnp.array([[1.0, -2.0]])}, strength=0.5).tolist()
         1.5
     """
-    return strength * _weighted_sum(jnp.abs, params, factors)
+    # Not jnp.abs: JAX gives it the derivative 1 at 0, which pushes every zero weight away from zero.
+    return strength * _weighted_sum(lambda p: p * jnp.sign(p), params, factors)
 
 
 def l2(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Scalar:

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ def save(directory: Path, tree: PyTree) -> None:
     import orbax.checkpoint as ocp
 
     leaves = {name: np.asarray(_untyped(leaf)) for name, leaf in trees.named_leaves(tree).items()}
-    stored = {name.replace("/", "|"): leaf for name, leaf in leaves.items() if leaf.size}  # Orbax refuses empty ones
+    stored = {quote(name, safe=""): leaf for name, leaf in leaves.items() if leaf.size}  # Orbax refuses empty ones
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(directory.absolute(), stored)
 
@@ -44,7 +45,7 @@ def load(directory: Path, like: PyTree) -> PyTree:
     with ocp.StandardCheckpointer() as checkpointer:
         stored = checkpointer.restore(directory.absolute())
     empty = {name: _untyped(leaf) for name, leaf in trees.named_leaves(like).items() if not leaf.size}
-    leaves = empty | {name.replace("|", "/"): leaf for name, leaf in stored.items()}
+    leaves = empty | {unquote(name): leaf for name, leaf in stored.items()}
     loaded = trees.from_named_leaves(like, leaves)
     return jax.tree.map(lambda leaf, kind: _typed(np.asarray(leaf), kind), loaded, like)
 

@@ -106,18 +106,16 @@ def run(job: Job, session: Session) -> None:
         KeyboardInterrupt: A signal asked to stop; the running tile is checkpointed.
     """
     train, valid = jax.device_put((job.train, job.valid))
-    keeper = Keeper(session, {m.trial: _seeds(job, m.trial) for g in job.groups for m in g.members}, job)
+    keeper = Keeper(session, job)
     session.total = sum(len(group.members) * len(group.rounds) for group in job.groups)
     ended = [(m, group) for group in job.groups for m in group.members if (m.trial, m.seed) in session.ended]
     session.done = sum(len(group.rounds) for _, group in ended)
+    session.members, session.finished = sum(len(group.members) for group in job.groups), len(ended)
+    session.finished_before = len(ended)
     for group in job.groups:
         if any((m.trial, m.seed) not in session.ended for m in group.members):
             _run_group(job, session, keeper, group, train, valid)
     session.flush()
-
-
-def _seeds(job: Job, trial: str) -> list[int]:
-    return [m.seed for group in job.groups for m in group.members if m.trial == trial]
 
 
 def _run_group(job: Job, session: Session, keeper: Keeper, group: Group, train: Batch, valid: Batch) -> None:
@@ -134,11 +132,17 @@ def _run_group(job: Job, session: Session, keeper: Keeper, group: Group, train: 
     )
     session.compile_seconds += programs.seconds
     pending = [m for m in group.members if (m.trial, m.seed) not in session.ended]
-    interrupted = session.checkpoint if session.checkpoint and session.checkpoint["group"] == group.id else None
+    interrupted = session.checkpoint if _is_of(session.checkpoint, group) else None
     for members in _tiles(job, group, pending, interrupted, plan.width):
         start = _start(session, compiled, members, plan.width, interrupted)
         interrupted = None
         _run_tile(job, session, keeper, group, plan, compiled, members, start, train, valid)
+
+
+def _is_of(saved: dict[str, Any] | None, group: Group) -> bool:
+    """Whether a checkpoint is of a tile of this group whose members are all asked for again."""
+    asked = {(m.trial, m.seed) for m in group.members}
+    return saved is not None and saved["group"] == group.id and asked.issuperset(map(tuple, saved["members"]))
 
 
 def _plan(job: Job, session: Session, group: Group, programs: Programs, train: Batch) -> Plan:

@@ -23,13 +23,12 @@ class Keeper:
     its weights are kept, so that the chosen trial has the weights of every seed.
 
     Args:
-        session: The journal and the directory.
-        seeds: The seeds of every trial.
+        session: The journal and the directory, and the seeds of every trial of the run, also of those asked before.
         job: For its `direction` and `keep`.
     """
 
-    def __init__(self, session: Session, seeds: Mapping[str, Sequence[int]], job: Any):
-        self._session, self._seeds = session, seeds
+    def __init__(self, session: Session, job: Any):
+        self._session, self._seeds = session, session.seeds
         self._sign, self._keep = (1.0 if job.direction == "max" else -1.0), job.keep
 
     def finish(self, members: Sequence[Any], lanes: Lane, rounds: Sequence[int]) -> None:
@@ -91,7 +90,7 @@ class Keeper:
         """The best complete trials, and all that still have a seed to come."""
         ended = {**self._session.ended, **new}
         begun = {trial for trial, _ in ended}
-        complete = {t for t in begun if all((t, s) in ended for s in self._seeds.get(t, ()))}
+        complete = {t for t in begun if all((t, s) in ended for s in self._seeds[t])}
         return set(ranking(ended, self._seeds, self._sign)[: self._keep]) | (begun - complete)
 
 
@@ -122,5 +121,6 @@ def ranking(
     for trial, own in seeds.items():
         records = [ended.get((trial, seed)) for seed in own]
         if all(r is not None and r["status"] == "finished" and r["best_epoch"] for r in records):
-            means[trial] = sign * float(np.mean([r["score"] for r in records if r]))
+            # A score that was read from the journal is the shortest text of its float32, another float64.
+            means[trial] = sign * float(np.mean([np.float64(np.float32(r["score"])) for r in records if r]))
     return sorted(means, key=lambda trial: -means[trial])

@@ -40,13 +40,15 @@ class Session:
         self._started = self._saved = time.perf_counter()
         self._behind: Callable[[], None] | None = None
         self.stopping = False
-        self.done = self.total = 0
-        self.lane_steps = self.useful_steps = self.useful_examples = self.finished = 0
+        self.done = self.total = self.members = 0
+        self.lane_steps = self.useful_steps = self.useful_examples = 0
+        self.finished = self.finished_before = 0
         self.compile_seconds = 0.0
         self.ended: dict[tuple[str, int], dict[str, Any]] = {}
         self.plans: dict[str, dict[str, Any]] = {}
         self.kept: dict[tuple[str, int, str], str] = {}
-        self.tested: set[str] = set()
+        self.seeds: dict[str, list[int]] = {}
+        self.tested: set[tuple[str, int]] = set()
         self.checkpoint: dict[str, Any] | None = None
         self._saves = 0
         for record in past:
@@ -54,7 +56,9 @@ class Session:
 
     def _remember(self, record: dict[str, Any]) -> None:
         kind = record["type"]
-        if kind == "end":
+        if kind == "trial":
+            self.seeds[record["trial"]] = record["seeds"]
+        elif kind == "end":
             self.ended[record["trial"], record["seed"]] = record
         elif kind == "plan":
             self.plans[record["group"]] = record
@@ -64,7 +68,7 @@ class Session:
             if record["path"] is None:
                 del self.kept[place]
         elif kind == "test":
-            self.tested.add(record["trial"])
+            self.tested.add((record["trial"], record["seed"]))
         elif kind == "checkpoint":
             self._saves += 1
             there = record["path"] is not None and (self.directory / record["path"]).is_dir()
@@ -77,12 +81,14 @@ class Session:
     def emit(self, record: dict[str, Any]) -> None:
         """Appends a record to the journal, and tells the listener."""
         self._journal.append(record)
-        self._listener({**record, "done": self.done, "total": self.total})
+        self._listener({**record, **self._progress()})
 
     def notify(self, group: str, text: str) -> None:
         """Tells the listener, and only it, what is going on."""
-        progress = {"type": "progress", "group": group, "text": text, "done": self.done, "total": self.total}
-        self._listener(progress)
+        self._listener({"type": "progress", "group": group, "text": text, **self._progress()})
+
+    def _progress(self) -> dict[str, int]:
+        return {"done": self.done, "total": self.total, "ended": self.finished, "members": self.members}
 
     def later(self, work: Callable[[], None]) -> None:
         """Does the host's work of the round before, and keeps this one's until the device is busy again."""
