@@ -83,6 +83,13 @@ def assemble(
     return Assembly(made, evaluate, model, prepare, parts, metrics)
 
 
+def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[Part]:
+    """Returns the parts, in the order of `Assembly.parts`, with only those numbers that have no default."""
+    raw = _raw(experiment, dataset.info)
+    roles = [role for role, _ in raw]
+    return [_part(role, f, _without_default) for role, f in zip(roles, _bind(raw, options, {}), strict=True)]
+
+
 def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
     """Returns the inputs' cast and normalization, `(x / scale - mean) / std` in float32, where the data ask for it."""
     if info.scale == 1.0 and info.mean is None:
@@ -224,6 +231,11 @@ def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Pa
     if function is None:
         return Part(role, "", ())
     return Part(role, routing.own_name(function), takes(function, constructs=role in ("model", "optimizer")))
+
+
+def _without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:
+    takes, names = routing.parameters(function), routing.numbers(function, constructs=constructs)
+    return tuple(name for name in names if takes[name].default is inspect.Parameter.empty)
 
 
 def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]]:

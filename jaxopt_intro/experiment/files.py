@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, Any]:
     """Reads an experiment file, checking the names of its tables.
 
     Raises:
-        ValueError: The file is missing, is no TOML, or has a table of another name.
+        ValueError: The file is missing, is no TOML, or has a table of another name or none where one belongs.
     """
     try:
         with path.open("rb") as file:
@@ -59,8 +59,10 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"got {str(path)!r}, which cannot be read ({error.strerror}); expected a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}.") from None
-    for name in tables:
+    for name, table in tables.items():
         known_name(name, ["experiment", "numbers", "choices", "search", "replicates"], f"table in {path}")
+        if name != "replicates" and not isinstance(table, dict):
+            raise ValueError(f"got {str(path)!r} with {name} = {table!r}; expected a table, [{name}].")
     return tables
 
 
@@ -89,6 +91,8 @@ def space_of(tables: Mapping[str, Any]) -> Space:
     for name, value in tables.get("numbers", {}).items():
         entries[name] = _distribution(name, value)
     for name, values in tables.get("choices", {}).items():
+        if not isinstance(values, list | tuple):
+            raise ValueError(f"choices: got {name} = {values!r}; expected a list of options, [{values!r}].")
         entries[name] = distributions.choice([_option(v, name) for v in values])
     return Space(entries)
 
@@ -97,14 +101,17 @@ def trials_of(space: Space, search: Mapping[str, Any]) -> list[Trial]:
     """Draws the trials that the table `search` asks for.
 
     Raises:
-        ValueError: It asks for neither a grid nor random trials, or for both.
+        ValueError: It asks for neither a grid nor random trials, or for both, or counts in no whole numbers.
 
     Examples:
         >>> len(trials_of(Space(l2=distributions.uniform(0.0, 1.0)), {"random": 3}))
         3
     """
-    for name in search:
+    for name, value in search.items():
         known_name(name, ["points", "random", "seed"], "entry of search")
+        for count in value.values() if isinstance(value, Mapping) else [value]:
+            if not isinstance(count, int) or count < 0:
+                raise ValueError(f"search: got {name} = {value!r}; expected whole numbers.")
     if "random" in search and "points" in search:
         raise ValueError("search: got both points and random; expected one of them.")
     if "random" in search:
@@ -137,18 +144,29 @@ def resume(run: Path) -> Asked:
 
 
 def _distribution(name: str, value: Any) -> Any:
-    if not isinstance(value, Mapping):
+    if _is_number(value):
         return value
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"numbers: got {name} = {value!r}; expected a number, or one of {', '.join(KINDS)} with its two ends. "
+            "Other values belong under choices."
+        )
     if len(value) != 1:
         raise ValueError(f"numbers: got {name} = {dict(value)}; expected one kind, such as {{uniform = [0.0, 1.0]}}.")
     kind, ends = next(iter(value.items()))
     known_name(kind, KINDS, f"distribution of {name}")
-    if not isinstance(ends, list) or len(ends) != 2:
+    if not isinstance(ends, list) or len(ends) != 2 or not all(map(_is_number, ends)):
         raise ValueError(f"numbers: got {name} = {{{kind} = {ends!r}}}; expected its two ends, [low, high].")
     return KINDS[kind](*ends)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _option(value: Any, name: str) -> Any:
+    if value == "none":  # as `write` has it
+        return None
     return tuple(value) if isinstance(value, list) else find(value, name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxopt_intro import distributions, routing
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import Assembly, assemble
+from jaxopt_intro.experiment.assembling import Assembly, assemble, required
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -125,6 +125,8 @@ def groups(
     made = []
     for program in programs.values():
         own = [s for s in staged if s.group == program.id]
+        if not own:  # all its trials mean the same as another program's
+            continue
         members = [
             Member(s.id, seed, {n: v for n, v in s.trial.hparams.items() if n not in s.fixed})
             for s in own
@@ -160,15 +162,28 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
     try:
         parts = assemble(experiment, dataset, options).parts
         routes = routing.route(parts, trial.hparams)
+        _complete(required(experiment, dataset, options), routes)
         canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
         return Finding(doctor.stage(shapes, trial.hparams), canonical)
     except ValueError:
         raise
     except Exception as error:
         title = _title(trial, {}) or "the experiment"
+        said = " ".join(str(error).split())[:600]
         raise ValueError(
-            f"{title}: a part raised {type(error).__name__} when it was traced: {str(error).strip()[:600]}"
+            f"{title}: when traced, a part raised {type(error).__name__}{doctor.place(error)}: {said}"
         ) from error
+
+
+def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]) -> None:
+    """Refuses a trial that lacks a number without a default."""
+    for index, part in enumerate(needs):
+        for name in part.hyperparameters:
+            if routing.Route(index, name) not in routes.values():
+                raise ValueError(
+                    f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add "
+                    f"{part.name + '.' + name!r} to the space, or just {name!r} where no other part takes it."
+                )
 
 
 def _first_step(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:

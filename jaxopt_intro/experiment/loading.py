@@ -142,14 +142,18 @@ def _like_data(stored: Mapping[str, Any]) -> Dataset:
 
 
 def _kept(records: list[dict[str, Any]], trial: str, seed: int | None, which: str) -> str:
+    known_name(which, ("best", "last"), "kind of weights")
     kept = {(r["trial"], r["seed"], r["which"]): r["path"] for r in records if r["type"] == "weights"}
-    for (own, own_seed, own_which), path in sorted(kept.items()):
-        if path and (own, own_which) == (trial, which) and seed in (None, own_seed):
-            return path
+    paths = {own: path for (t, own, w), path in sorted(kept.items()) if path and (t, w) == (trial, which)}
+    if paths and seed is None:
+        return next(iter(paths.values()))
+    if paths and seed not in paths:
+        raise ValueError(f"load_model: got seed={seed} of trial {trial!r}; expected one of {list(paths)}.")
+    if paths:
+        return paths[seed]
     have = sorted({own for (own, _, own_which), path in kept.items() if path and own_which == which})
-    of_seed = "" if seed is None else f", seed {seed}"
     raise ValueError(
-        f"load_model: the {which} weights of trial {trial!r}{of_seed} were not kept; expected one of "
+        f"load_model: the {which} weights of trial {trial!r} were not kept; expected one of "
         f"{', '.join(have) or 'none yet'}. Raise `keep` in the experiment to keep more."
     )
 

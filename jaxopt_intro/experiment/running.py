@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,12 @@ def sweep(
         (3, ['finished', 'finished', 'finished'])
     """
     listener = listener or (lambda record: None)
+    every = _checked(trials, replicates, width)
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
-    trials = _checked(trials, replicates, width)
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
-    staged, programs = grouping.stage(experiment, dataset, trials)
-    _comparable(objective, staged, programs, trials)
+    staged, programs = grouping.stage(experiment, dataset, every)
+    _comparable(objective, staged, programs, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
     directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
     _same_experiment(directory, experiment, dataset)
@@ -91,7 +92,7 @@ def sweep(
             job = _job(experiment, dataset, groups, past, objective, direction, width)
             engine.run(job, session)
             _test_chosen(session, dataset, programs, staged, job)
-            if session.lane_steps:
+            if session.lane_steps or not any(r["type"] == "receipt" for r in past):
                 session.emit(_receipt(session, groups))
     return results.open(directory)
 
@@ -265,9 +266,13 @@ def _test_chosen(
     seeds = [n for n in session.seeds[chosen.id] if (chosen.id, n, "best") in session.kept]
     assembly = programs[chosen.group].assembly
     numbers = {n: np.float32(v) for n, v in chosen.trial.hparams.items() if n not in chosen.fixed}
-    evaluate = jax.jit(assembly.evaluate)
+    evaluate = None
     for seed in (n for n in seeds if (chosen.id, n) not in session.tested):
         state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
+        if evaluate is None:
+            begin = time.perf_counter()
+            evaluate = jax.jit(assembly.evaluate).lower(state, dataset.test, numbers).compile()
+            session.compile_seconds += time.perf_counter() - begin
         metrics = {name: np.float32(value) for name, value in evaluate(state, dataset.test, numbers).items()}
         epoch = session.ended[chosen.id, seed]["best_epoch"]
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})

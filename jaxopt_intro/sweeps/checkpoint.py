@@ -35,10 +35,11 @@ def load(directory: Path, like: PyTree) -> PyTree:
 
     Args:
         directory: The checkpoint.
-        like: A tree of the same structure; it says which leaves are random keys, and holds those without elements.
+        like: A tree of the same structure; it says which leaves are random keys and which NumPy arrays, and holds those
+            without elements.
 
     Returns:
-        The tree, its leaves on the default device.
+        The tree: NumPy arrays where `like` has them, so that float64 stays, all others on the default device.
     """
     import orbax.checkpoint as ocp
 
@@ -100,6 +101,8 @@ def _untyped(leaf: Any) -> Any:
 
 
 def _typed(leaf: np.ndarray, like: Any) -> Any:
+    if isinstance(like, np.ndarray):
+        return leaf
     array = jax.numpy.asarray(leaf)
     return jax.random.wrap_key_data(array) if _is_key(like) else array
 

@@ -62,9 +62,14 @@ def _refusal(
 def _reason(error: Exception, library: Sequence[str]) -> str:
     """One line: what the program did with the number, and where."""
     what = "a branch" if isinstance(error, jax.errors.TracerBoolConversionError) else "a shape or a Python number"
+    return f"{what}{place(error, library)}"
+
+
+def place(error: BaseException, library: Sequence[str] = ()) -> str:
+    """Returns where in the user's code an error was raised, as " at file:line: code"; "" where none of it took part."""
     hidden = ("/jax/", "/jaxlib/", "/flax/", "/optax/", "/numpy/", "functools.py", *library)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in hidden)]
     if not frames:
-        return what
+        return ""
     last = frames[-1]
-    return f"{what} at {last.filename.rpartition('/')[2]}:{last.lineno}: {last.line}"
+    return f" at {last.filename.rpartition('/')[2]}:{last.lineno}: {last.line}"

@@ -95,11 +95,11 @@ class Keeper:
 
 
 def load(session: Session, trial: str, seed: int, training: Training, hparams: Hparams) -> TrainState:
-    """Returns a training's first state with a member's kept best weights in it."""
-    state = jax.jit(training.init)(jax.random.key(seed), hparams)
+    """Returns a training's state with a member's kept best weights, and nothing else that evaluation would not need."""
+    like = jax.eval_shape(lambda: training.init(jax.random.key(seed), hparams))
     path = session.directory / session.kept[trial, seed, "best"]
-    params, model_state = checkpoint.load_weights(path, (state.params, state.model_state))
-    return state._replace(params=params, model_state=model_state)
+    params, model_state = checkpoint.load_weights(path, (like.params, like.model_state))
+    return TrainState(np.int32(0), jax.random.key(seed), params, model_state, ())  # type: ignore[arg-type]
 
 
 def ranking(

@@ -15,6 +15,7 @@ from jaxopt_intro.typing import Array, Batch, PyTree
 
 SEGMENT_SECONDS = 5.0
 PROBE_STEPS = 64
+PROBE_SECONDS = 0.3
 HEADROOM = 0.6
 
 
@@ -174,7 +175,7 @@ def _even(round_steps: int, segment: int) -> int:
 
 
 def _candidates(members: int) -> Iterator[int]:
-    for width in (1, 4, 16, 64, 256):
+    for width in (1, 8, 64, 512):
         if width >= members:
             yield members
             return
