@@ -1,8 +1,8 @@
 """Trials per second: a sweep against the same trials one after the other, as a jitted step in a Python loop.
 
 Softmax regression on Fashion-MNIST, one learning rate a trial. Both train the same steps on the same batches and
-validate after every epoch; both keep the data on the device. The loop is what one writes without this library: `jax.jit`
-of a step with donated state, its learning rate an argument, so that it compiles once for all trials.
+validate after every epoch; both keep the data on the device. The loop is what one writes without this library: a jitted
+step with donated state, its learning rate an argument, so that it compiles once for all trials.
 
     python benchmarks/sweep.py [--trials 128] [--epochs 5] [--data fashion_mnist] [--repeats 3]
 """

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
-Number: TypeAlias = "float | jax.Array"
+Number: TypeAlias = float | jax.Array
 """A Python number or a traced scalar."""
 Hparams: TypeAlias = Mapping[str, Any]
 """Flat mapping from a hyperparameter's name to its value; every value may be traced."""

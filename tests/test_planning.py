@@ -55,19 +55,19 @@ def test_no_plan_is_slower_than_one_after_another(members, costs, steps):
     plan = choose(seconds_per_step, members=members, steps=steps)
     assert 1 <= plan.width <= members
     assert total(plan.width, seconds_per_step, members) <= total(1, seconds_per_step, members)
-    assert set(plan.rates) <= {1, 4, 16, 64, 256, members}
+    assert set(plan.rates) <= {*planning.WIDTHS, members}
 
 
 def test_free_lanes_are_all_taken_and_costly_ones_are_not():
     assert choose(lambda width: 1.0, members=20).width == 20
-    assert choose(lambda width: float(width), members=20).width == 1
-    knee = choose(lambda width: max(1.0, width / 4), members=64)
-    assert (knee.width, knee.why) == (4, "wider is no faster")
+    assert choose(float, members=20).width == 1
+    knee = choose(lambda width: max(1.0, width / 8), members=512)
+    assert (knee.width, knee.why) == (8, "wider is no faster")
 
 
 def test_padding_counts_as_work():
-    """Five members in tiles of four are two tiles: as slow as eight."""
-    assert choose(lambda width: 0.6 * width if width > 1 else 1.0, members=5).width != 4
+    """Nine members in tiles of eight are two tiles: as slow as sixteen."""
+    assert choose(lambda width: 0.6 * width if width > 1 else 1.0, members=9).width != 8
 
 
 def test_a_tiny_sweep_is_not_measured_to_the_end():
@@ -77,16 +77,16 @@ def test_a_tiny_sweep_is_not_measured_to_the_end():
 
 def test_a_width_that_is_asked_for_is_taken():
     programs = FakePrograms()
-    plan = choose(lambda width: float(width), width=7, programs=programs)
+    plan = choose(float, width=7, programs=programs)
     assert (plan.width, plan.why, set(plan.rates)) == (7, "asked for", {7})
     assert {width for width, _ in programs.asked} == {7}
 
 
 def test_what_does_not_fit_in_memory_is_not_run(monkeypatch):
     monkeypatch.setattr(planning, "memory_limit", lambda: 1000)
-    plan = choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=100))
-    assert plan.width == 4
-    assert "16" in plan.why
+    plan = choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=50))
+    assert plan.width == 8
+    assert "64" in plan.why
     assert "memory" in plan.why
     with pytest.raises(MemoryError, match=r"1 would not fit in memory.*Use a smaller batch_size"):
         choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=601))

@@ -37,6 +37,6 @@ def dropout(x: Float[Array, "*shape"], rate: Number, *, key: Array) -> Float[Arr
         [0.0, 0.0, 0.0]
     """
     kept = jax.random.uniform(key, x.shape) >= rate
-    share = 1 - at_least_float32(rate)
+    share = 1 - at_least_float32(jnp.asarray(rate))
     scale = jnp.where(share > 0, 1 / jnp.where(share > 0, share, 1.0), 0.0)
     return jnp.where(kept, (at_least_float32(x) * scale).astype(x.dtype), jnp.zeros_like(x))

@@ -14,6 +14,7 @@ from jaxopt_intro.sweeps.population import Tile
 from jaxopt_intro.typing import Array, Batch, PyTree
 
 SEGMENT_SECONDS = 5.0
+WIDTHS = (1, 8, 64, 512)
 PROBE_STEPS = 64
 PROBE_SECONDS = 0.3
 HEADROOM = 0.6
@@ -175,7 +176,7 @@ def _even(round_steps: int, segment: int) -> int:
 
 
 def _candidates(members: int) -> Iterator[int]:
-    for width in (1, 8, 64, 512):
+    for width in WIDTHS:
         if width >= members:
             yield members
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -44,13 +45,15 @@ class Case(NamedTuple):
 
 def cast(tree: Any, dtype: Any) -> Any:
     """Returns a tree's floating leaves in a dtype."""
-    return jax.tree.map(lambda x: jnp.asarray(x, dtype if np.issubdtype(np.asarray(x).dtype, np.floating) else None), tree)
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype if jnp.issubdtype(x.dtype, jnp.floating) else None), tree)
 
 
 def default_numbers(function: Callable[..., Any], names: tuple[str, ...]) -> dict[str, float]:
     """Returns each number's default; 0.1 where there is none, or where it is 0: off."""
     takes = routing.parameters(function)
-    return {n: takes[n].default if isinstance(takes[n].default, int | float) and takes[n].default else 0.1 for n in names}
+    return {
+        n: takes[n].default if isinstance(takes[n].default, int | float) and takes[n].default else 0.1 for n in names
+    }
 
 
 def values_of(default: float) -> np.ndarray:
@@ -110,10 +113,12 @@ def _method_case(name: str, make: Callable[..., optax.GradientTransformation]) -
 
 def _model_case(name: str, make: Callable[..., Any]) -> Case:
     model = make(outputs=2)
+    start = functools.cache(lambda: jax.jit(model.init)(jax.random.key(3), jnp.asarray(INPUTS, jnp.float32), {}))
 
     def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
         inputs = jnp.asarray(INPUTS, dtype)
-        params, model_state = cast(model.init(jax.random.key(3), inputs, given), dtype)
+        with jax.ensure_compile_time_eval():
+            params, model_state = cast(start(), dtype)
         return model.apply(params, model_state, inputs, train=True, key=jax.random.key(7), hparams=given)
 
     return Case(f"model-{name}", run, default_numbers(make, model.hyperparameters))

@@ -88,13 +88,17 @@ def test_a_loss_is_its_formula(name: str, x64: None):
         numbers = {n: factor * v for n, v in defaults.items()}
         ours = loss(jnp.asarray(SCORES), jnp.asarray(targets), **numbers)
         np.testing.assert_allclose(ours, reference(SCORES, targets, **numbers), rtol=64 * EPS64, atol=64 * EPS64)
-    np.testing.assert_allclose(loss(jnp.asarray(SCORES), jnp.asarray(targets)), reference(SCORES, targets), rtol=64 * EPS64)
+    np.testing.assert_allclose(
+        loss(jnp.asarray(SCORES), jnp.asarray(targets)), reference(SCORES, targets), rtol=64 * EPS64
+    )
 
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_penalty_is_its_formula(name: str, x64: None):
     ours = PENALTIES[name](cast(PARAMS, jnp.float64), strength=0.3)
-    np.testing.assert_allclose(ours, losses_reference.REFERENCES[name](list(PARAMS.values()), strength=0.3), rtol=64 * EPS64)
+    np.testing.assert_allclose(
+        ours, losses_reference.REFERENCES[name](list(PARAMS.values()), strength=0.3), rtol=64 * EPS64
+    )
 
 
 @pytest.mark.parametrize("table", [LOSSES, PENALTIES, METHODS], ids=["losses", "penalties", "methods"])
@@ -112,7 +116,7 @@ def test_annotations_tell_the_truth(table):
             typed(function)(*arguments, **given)
         if table is not METHODS:
             with pytest.raises(TypeCheckError):
-                typed(function)(*arguments, **{n: "no number" for n in numbers})
+                typed(function)(*arguments, **dict.fromkeys(numbers, "no number"))
         assert name in {c.name.partition("-")[2] for c in CASES}
 
 

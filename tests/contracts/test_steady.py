@@ -19,7 +19,7 @@ def _floating(tree):
     return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("case", METHOD_CASES, ids=lambda c: c.name)
 def test_a_method_is_steady_through_a_scan(case: Case, dtype):
     numbers = {name: jnp.float32(v) for name, v in case.defaults.items()}
@@ -42,17 +42,19 @@ def test_a_methods_state_does_not_depend_on_its_numbers(name: str):
     assert after == shapes[0]
 
 
-@pytest.mark.parametrize("case", METHOD_CASES, ids=lambda c: c.name)
-def test_half_precision_parameters_see_numbers_in_float32(case: Case):
+@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_gradients_meet_numbers_in_float32(name: str):
     # A Python number meets a bfloat16 gradient as bfloat16 unless the gradient is widened first: 0.9 becomes 0.8984.
-    numbers = {name: float(np.float32(v)) for name, v in case.defaults.items()}
-    closed = jax.jit(lambda: case.run(numbers, jnp.bfloat16))()
-    traced = jax.jit(lambda n: case.run(n, jnp.bfloat16))({n: jnp.float32(v) for n, v in numbers.items()})
-    for a, b in zip(_floating(closed), _floating(traced), strict=True):
-        # One unit in the last place of bfloat16: a sum may round to the neighbour.
-        tolerance = float(jnp.finfo(a.dtype).eps) if a.dtype == jnp.bfloat16 else 64 * np.finfo(np.float32).eps
-        if a.dtype == jnp.float32 or a.ndim:
-            np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=tolerance, atol=1e-7)
+    defaults = next(c.defaults for c in METHOD_CASES if c.name == f"method-{name}")
+    grads = jnp.asarray(np.random.default_rng(0).normal(size=64), jnp.bfloat16)
+    after = []
+    for number in (float, jnp.float32):
+        optimizer = METHODS[name].make(**{n: number(np.float32(v)) for n, v in defaults.items()})
+        state = optimizer.init(grads)
+        for _ in range(2):
+            updates, state = optimizer.update(grads, state, grads)
+        after.append((updates, state))
+    jax.tree.map(np.testing.assert_array_equal, *after)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
@@ -72,7 +74,9 @@ def test_one_trace_serves_all_values(case: Case):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if c.name.split("-")[0] in ("loss", "penalty")], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name.split("-")[0] in ("loss", "penalty")], ids=lambda c: c.name
+)
 def test_half_precision_is_summed_in_float32(case: Case):
     numbers = {name: jnp.float32(v) for name, v in case.defaults.items()}
     half, single = case.run(numbers, jnp.bfloat16), case.run(numbers, jnp.float32)
@@ -83,5 +87,7 @@ def test_half_precision_is_summed_in_float32(case: Case):
 
 def test_every_table_has_a_case():
     rows = {c.name for c in CASES}
-    assert {f"loss-{n}" for n in LOSSES} | {f"penalty-{n}" for n in PENALTIES} | {f"method-{n}" for n in METHODS} <= rows
+    assert {f"loss-{n}" for n in LOSSES} | {f"penalty-{n}" for n in PENALTIES} | {
+        f"method-{n}" for n in METHODS
+    } <= rows
     assert default_numbers(LOSSES["weston_watkins"], ("margin",)) == {"margin": 1.0}

@@ -1,0 +1,155 @@
+"""Contract 5: alone or in company, a trial is bitwise the same: in what is journalled and in the weights kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxopt_intro import Experiment, Space, data, journal, log_uniform, sweep, uniform
+from jaxopt_intro.sweeps import engine
+
+WIDTH = 4
+rng = np.random.default_rng(5)
+X = rng.normal(size=(70, 6)).astype(np.float32)
+Y = (X @ rng.normal(size=(6, 3)) + rng.normal(size=(70, 3))).argmax(1).astype(np.int32)
+DATA = data.from_arrays(train=(X, Y), valid=0.3)
+EXPERIMENT = Experiment(
+    data=DATA, model="mlp", optimizer="sgd", penalty="l2", epochs=3, batch_size=8, keep=100, metrics=["accuracy"]
+)
+SPACE = Space(
+    learning_rate=log_uniform(1e-2, 1.0), l2=log_uniform(1e-5, 1e-1), dropout=uniform(0.0, 0.8), widths=(6,)
+)  # fmt: skip
+SOUND = SPACE.random(6, seed=1)
+DIVERGING = SOUND[0]._replace(hparams={**SOUND[0].hparams, "learning_rate": 1e30})
+TRIALS = [*SOUND[:3], DIVERGING, *SOUND[3:]]
+
+
+def outcome(directory):
+    """What a run says of each member, every number as its bits: metrics by epoch, how it ended, its kept weights.
+
+    An epoch without any number is left out: a tile whose lanes have all failed ends early.
+    """
+    found = {}
+    for record in journal.read(directory):
+        if record["type"] == "epoch":
+            for i, member in enumerate(map(tuple, record["members"])):
+                values = {name: np.float32(column[i]) for name, column in record["metrics"].items()}
+                epochs = found.setdefault(member, {})
+                if not np.isnan(list(values.values())).all():
+                    values = {name: value.tobytes() for name, value in values.items()}
+                    assert epochs.setdefault(record["epoch"], values) == values  # a resume may write an epoch again
+        elif record["type"] == "end":
+            found[record["trial"], record["seed"]]["end"] = record
+        elif record["type"] == "weights" and record["path"]:
+            with np.load(directory / record["path"]) as stored:
+                weights = {name: stored[name].tobytes() for name in stored.files}
+            found[record["trial"], record["seed"]][record["which"]] = weights
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_executable():
+    """All runs of a width share its compiled programs, as the contract says; and the tests take seconds."""
+    kept = {}
+
+    def programs(make_tile, *args):
+        return kept.setdefault("programs", engine_programs(make_tile, *args))
+
+    engine_programs = engine.Programs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "Programs", programs)
+        yield
+
+
+def run(directory, trials, replicates=1, *, width=WIDTH, experiment=EXPERIMENT):
+    sweep(experiment, trials, replicates, directory, width=width)
+    return outcome(directory)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Each trial in a run of its own: one lane of four, the others padding."""
+    found = {}
+    for trial in TRIALS:
+        found |= run(tmp_path_factory.mktemp("alone") / "run", [trial])
+    assert len(found) == len(TRIALS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("together") / "run", TRIALS)
+
+
+def test_the_case_is_worth_its_name(alone, together):
+    """Trials differ, one diverges beside the others, and all are there."""
+    ends = [member["end"] for member in together.values()]
+    assert [end["status"] for end in ends] == ["finished"] * 3 + ["failed"] + ["finished"] * 3
+    sound = [member for member in together.values() if member["end"]["status"] == "finished"]
+    assert all({"best", "last", 1, 2, 3} <= member.keys() for member in sound)
+    assert len({member[3]["train_loss"] for member in sound}) == len(SOUND)
+
+
+def test_a_trial_alone_is_bitwise_the_trial_in_company(alone, together):
+    assert alone == together
+
+
+@settings(deadline=None, derandomize=True, max_examples=12)
+@given(chosen=st.lists(st.sampled_from(range(len(TRIALS))), min_size=2, unique=True))
+def test_no_order_tile_or_company_changes_a_bit(alone, tmp_path_factory, chosen):
+    found = run(tmp_path_factory.mktemp("company") / "run", [TRIALS[i] for i in chosen])
+    assert found == {member: alone[member] for member in found}
+    assert len(found) == len(chosen)
+
+
+def test_a_program_compiled_anew_gives_the_same_bits(alone, tmp_path, monkeypatch):
+    from jaxopt_intro.sweeps import planning
+
+    monkeypatch.setattr(engine, "Programs", planning.Programs)
+    assert run(tmp_path / "run", TRIALS[::-1]) == alone
+
+
+def test_more_trials_later_are_the_same_trials(alone, tmp_path):
+    first = run(tmp_path / "run", TRIALS[4:1:-1])
+    assert first == {member: alone[member] for member in first}
+    assert run(tmp_path / "run", TRIALS) == alone
+
+
+@pytest.mark.parametrize("vary_batches", [False, True])
+def test_a_replicate_is_the_trial_asked_alone_with_its_seed(tmp_path, vary_batches):
+    experiment = Experiment(**{**vars(EXPERIMENT), "vary_batches": vary_batches})
+    three = run(tmp_path / "three", TRIALS[2:5], 3, experiment=experiment)
+    assert len(three) == 9
+    for seed in (0, 1, 2):
+        one = run(tmp_path / f"seed{seed}", TRIALS[3:1:-1], experiment=Experiment(**{**vars(experiment), "seed": seed}))
+        assert len(one) == 2
+        assert one == {member: three[member] for member in one}
+
+
+@pytest.mark.parametrize("width", [1, 7])
+def test_another_width_agrees_over_the_first_epoch(together, tmp_path, width, monkeypatch):
+    from jaxopt_intro.sweeps import planning
+
+    monkeypatch.setattr(engine, "Programs", planning.Programs)
+    other = run(tmp_path / "run", TRIALS, width=width)
+    assert {member: (x["end"]["status"], x["end"]["step"]) for member, x in other.items()} == {
+        member: (x["end"]["status"], x["end"]["step"]) for member, x in together.items()
+    }
+    for member, epochs in together.items():
+        for name, value in epochs.get(1, {}).items():
+            got, expected = (np.frombuffer(v, np.float32) for v in (other[member][1][name], value))
+            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5, err_msg=f"{member} {name}")
+
+
+def test_padding_never_appears(tmp_path):
+    directory = tmp_path / "run"
+    found = run(directory, TRIALS[:2])
+    records = journal.read(directory)
+    assert len(found) == 2
+    assert all(len(r["members"]) == 2 for r in records if r["type"] == "epoch")
+    assert sum(r["type"] == "end" for r in records) == 2
+    assert {tuple(np.shape(column)) for r in records if r["type"] == "epoch" for column in r["metrics"].values()} == {
+        (2,)
+    }
