@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked = _parser().parse_args(arguments)
         return asked.run(asked)
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted before anything was trained", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nobody is left to tell
         return 0
@@ -110,7 +113,13 @@ def _tables(tables: dict[str, Any], given: dict[str, Any], *, bare: bool) -> dic
         search["points"] = _points(given["points"])
     if "random" in given:
         search["random"], search["seed"] = given["random"], given.get("search_seed", 0)
+    if "steps" in fields and "epochs" in fields:
+        raise ValueError("got both --steps and --epochs; expected one of them.")
+    if "search_seed" in given and "random" not in given:
+        raise ValueError("got --search-seed without --random; expected both, since a grid has no seed.")
     experiment = {**tables.get("experiment", {}), **fields}
+    if "steps" in fields:
+        experiment.pop("epochs", None)
     if bare and not numbers and not choices:
         choices = {n: v for n, v in DEFAULT_SPACE["choices"].items() if n not in fields}
         numbers = dict(DEFAULT_SPACE["numbers"])

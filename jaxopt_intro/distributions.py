@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -169,11 +170,16 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
     if value is None or isinstance(value, str | int | float):
         return value
-    if not callable(value) or isinstance(value, tuple):
-        return f"{type(value).__module__}:{type(value).__qualname__}"
-    return identity(value)
+    return identity(value) if hasattr(value, "__qualname__") or isinstance(value, functools.partial) else _kind(value)
+
+
+def _kind(value: Any) -> str:
+    """What a thing without a name of its own is: its type. Its program's hash tells it from others."""
+    return f"{type(value).__module__}:{type(value).__qualname__}"
 
 
 def points(distribution: Distribution, count: int) -> list[Any]:

@@ -18,11 +18,13 @@ their shortest form: 0.1, not 0.10000000149011612.
 seed]`.
 
 run
-    `format` (1), `time` (ISO 8601), `versions`, `device`, `experiment`, `objective` (`name`, and
-    `direction`: max or min), `data`. The first record; one more at each resume, and the last one wins.
+    `format` (1), `time` (ISO 8601), `versions`, `device`, `settings` (of JAX), `experiment`, `objective`
+    (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked). The first
+    record; one more at each resume, and the last one wins.
 trial
-    `trial` (its id), `hparams` {name: number}, `choices` {name: label}, `group`, `seeds` [0, 1, …]. One
-    trial may have names that another has not.
+    `trial` (its id), `hparams` {name: number}, `choices` {name: label}, `values` {name: the option, callables by
+    where they are found}, `fixed` (numbers that are compiled) and `compiled` {name: why}, `group`, `seeds`
+    [0, 1, …]. One trial may have names that another has not.
 plan
     `group`, `width`, and what else was decided.
 epoch
@@ -30,7 +32,10 @@ epoch
     since the start). May be written again after a resume, with equal values.
 end
     `trial`, `seed`, `status` (finished, failed or pruned), `reason` (or null), `step`, `epoch` (epochs
-    done).
+    done), `score` (of the best epoch, or null) and `best_epoch` (0: none).
+checkpoint
+    `group`, `members`, `round` (from 0) and `piece` (segments done in it), `totals` (names), `path` (null: dropped).
+    The last one wins.
 weights
     `trial`, `seed`, `which` (best or last), `epoch`, `path` (relative to the run; null: removed). The last
     one wins.

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import xarray
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxopt_intro import journal, results
 
@@ -28,10 +29,11 @@ class Terminal:
         self._console = Console(highlight=False, width=wide)
         self._progress = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=16, table_column=Column(min_width=16)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self._console,
+            expand=True,
             disable=not self._console.is_terminal,
         )
         self._task = self._progress.add_task("starting", total=None)
@@ -130,11 +132,14 @@ class Terminal:
         if set(best["status"]) == {"finished"}:
             best = best.drop(columns="status")
         title = f"the best {len(best)} of {dataset.sizes['trial']} trials, by {dataset.attrs['objective']}"
-        table = Table(title=title, title_justify="left")
+        wide = self._console.width >= 100
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         table.add_column("rank", justify="right")
         for name, column in best.items():
             justify = "right" if column.dtype.kind in "fi" else "left"
-            table.add_column(str(name), justify=justify, no_wrap=name == "trial", overflow="fold")
+            head = str(name) if wide else str(name).replace("_", " ")  # so that it can wrap between words
+            numbers = column.dtype.kind in "fi" or name == "trial"
+            table.add_column(head, justify=justify, min_width=max(map(len, map(_cell, column))) if numbers else None)
         for rank, row in best.iterrows():
             table.add_row(str(rank), *(_cell(value) for value in row))
         self._console.print(table, width=None if self._console.is_terminal else 100)
@@ -143,8 +148,8 @@ class Terminal:
         """Shows how fast the run was, and why."""
         self._console.print(
             f"receipt: {receipt['seconds']:.1f} s, of which {receipt['compile_seconds']:.1f} s compiling; "
-            f"{receipt['members_per_second']:.2f} trials/s, {receipt['examples_per_second']:,.0f} examples/s; "
-            f"{receipt['busy']:.0%} of lane-steps trained a live trial"
+            f"training {receipt['members_per_second']:.2f} trials/s, {receipt['examples_per_second']:,.0f} examples/s; "
+            f"{receipt['busy']:.0%} of the work went into live trials"
         )
         for group in receipt["groups"]:
             rates = {int(width): rate for width, rate in group["rates"].items()}
@@ -159,8 +164,15 @@ class Terminal:
         if not tested:
             return
         name = "test_" + self._objective.removeprefix("valid_")
-        values = dataset[name if name in tested else tested[0]].values
+        name = name if name in tested else tested[0]
+        values = results.best(dataset)[name].values
         seeds = values[np.isfinite(values)]
+        others = int(np.isfinite(dataset[name].values).any(axis=1).sum()) - bool(len(seeds))
+        if others:
+            self._console.print(f"the test split was touched {others} times before, by trials chosen then")
+        if not len(seeds):
+            self._console.print("the best trial of this run was not asked for now, so the test split was not touched")
+            return
         spread = f" ± {seeds.std(ddof=1) / np.sqrt(len(seeds)):.4f} over {len(seeds)} seeds" if len(seeds) > 1 else ""
         self._console.print(f"[bold]test {name.removeprefix('test_')} of the chosen trial: {seeds.mean():.4f}{spread}")
 

@@ -251,7 +251,15 @@ def loss_values(loss: Callable[..., Array], outputs: PyTree, targets: PyTree, nu
         ...
         ValueError: loss <lambda>: got an array of shape () for a batch of 3; ...
     """
-    return _checked("loss", loss, loss(outputs, targets, **numbers), targets)
+    values = _checked("loss", loss, loss(outputs, targets, **numbers), targets)
+    forms = [x.shape for x in (outputs, targets) if hasattr(x, "shape")]
+    if len(forms) == 2 and values.ndim > 1 and values.shape not in forms:
+        raise ValueError(
+            f"loss {routing.own_name(loss)}: got an array of shape {values.shape} from outputs of shape {forms[0]} and "
+            f"targets of shape {forms[1]}; expected shape {values.shape[:1]}, or that of either. They were broadcast: "
+            "give outputs and targets one shape."
+        )
+    return values
 
 
 def _checked(role: str, function: Callable[..., Any], values: Any, targets: PyTree) -> Array:

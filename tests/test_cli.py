@@ -60,6 +60,8 @@ MISTAKES = {
     "an unknown command": (["swep"], ["'swep'", "sweep"]),
     "an unknown option": (["sweep", "--epochz", "3"], ["'--epochz'", "Did you mean --epochs?"]),
     "an option without its value": (["sweep", "--epochs"], ["--epochs"]),
+    "both lengths": (["sweep", "--steps", "9", "--epochs", "2"], ["both --steps and --epochs", "one of them"]),
+    "a seed for a grid": (["sweep", "--search-seed", "4"], ["--search-seed without --random"]),
     "no epochs": (["sweep", "--epochs", "0"], ["--epochs", "got '0'", "at least 1"]),
     "a word for a number": (["sweep", "--batch-size", "big"], ["--batch-size", "got 'big'", "whole number"]),
     "a negative seed": (["sweep", "--seed", "-1"], ["--seed", "got '-1'", "at least 0"]),
@@ -243,7 +245,7 @@ def test_every_option_reaches_its_field(capsys, tmp_path, monkeypatch):
     code, _, error = run(
         capsys, "sweep", "--data", "digits", "--data-dir", "here", "--valid", "100", "--model", "mlp",
         "--optimizer", "optax:lion", "--loss", "weston_watkins", "--penalty", "l1", "l2", "--metrics", "accuracy",
-        "squared_error", "--objective", "accuracy", "--direction", "max", "--steps", "9", "--epochs", "2",
+        "squared_error", "--objective", "accuracy", "--direction", "max", "--steps", "9",
         "--batch-size", "32", "--replicates", "3", "--seed", "4", "--data-seed", "5", "--vary-batches", "--keep", "6",
         "--augment", "numpy:flip", "--after-update", "numpy:clip", "--width", "7", "--directory", "there",
         "--log-uniform", "learning_rate", "1e-3", "1e-1", "--uniform", "l1", "0", "1", "--integer", "margin", "1", "3",
@@ -256,7 +258,7 @@ def test_every_option_reaches_its_field(capsys, tmp_path, monkeypatch):
     assert asked["experiment"] == Experiment(
         data="digits", data_dir="here", valid=100, model="mlp", optimizer=optax.lion, loss="weston_watkins",
         penalty=("l1", "l2"), metrics=("accuracy", "squared_error"), objective="accuracy", direction="max", steps=9,
-        epochs=2, batch_size=32, seed=4, data_seed=5, vary_batches=True, keep=6, augment=np.flip, after_update=np.clip,
+        batch_size=32, seed=4, data_seed=5, vary_batches=True, keep=6, augment=np.flip, after_update=np.clip,
     )  # fmt: skip
     assert (asked["replicates"], asked["width"], asked["directory"]) == (3, 7, "there")
     trials = asked["trials"]

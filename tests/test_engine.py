@@ -206,7 +206,16 @@ def test_wherever_a_run_is_cut_it_goes_on_to_the_same_end(tmp_path, monkeypatch)
     assert counts["test"] == 2
     assert min(end["best_epoch"] for end in of(tmp_path / "whole", "end")) == 1, "a best epoch lies before a cut"
     directory = tmp_path / "cut"
-    for kind, count in [("trial", 2), ("plan", 1), ("epoch", 1), ("epoch", 2), ("weights", 3), ("end", 2), ("end", 1), ("test", 1)]:
+    for kind, count in [
+        ("trial", 2),
+        ("plan", 1),
+        ("epoch", 1),
+        ("epoch", 2),
+        ("weights", 3),
+        ("end", 2),
+        ("end", 1),
+        ("test", 1),
+    ]:
         with pytest.raises(Stop):
             sweep(*asked, directory, width=4, listener=stop_after(kind, count))
     sweep(*asked, directory)
@@ -305,7 +314,7 @@ def test_of_equal_scores_the_first_asked_is_kept(tmp_path):
 
 def test_failed_ones_and_those_that_never_had_a_score_are_left_out(tmp_path):
     tiles = [[("a", 0, 0.9, 4), ("b", 0, 0.1, 0), ("c", 0, -np.inf, 0)]]
-    assert keep_all(tmp_path, tiles, keep=3, seeds=ONE) == ["b"]
+    assert keep_all(tmp_path, tiles, keep=1, seeds=ONE) == ["b"], "they take nobody's place"
     ends = {end["trial"]: end for end in of(tmp_path, "end")}
     assert [ends[t]["status"] for t in "abc"] == ["failed", "finished", "finished"]
     assert [(ends[t]["step"], ends[t]["epoch"]) for t in "abc"] == [(4, 1), (6, 2), (6, 2)]

@@ -82,6 +82,10 @@ class Experiment:
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not (whole and value >= low) and not (name == "steps" and value is None):
                 raise ValueError(f"Experiment: got {name}={value!r}; expected a whole number of at least {low}.")
+            if value is not None:
+                object.__setattr__(self, name, int(value))  # NumPy's integers are no TOML
+        if not isinstance(self.vary_batches, bool):
+            raise ValueError(f"Experiment: got vary_batches={self.vary_batches!r}; expected True or False.")
         for name in ("seed", "data_seed"):
             if getattr(self, name) >= 2**31:
                 raise ValueError(f"Experiment: got {name}={getattr(self, name)}; expected a number below 2 ** 31.")

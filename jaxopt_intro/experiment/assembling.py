@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 
-from jaxopt_intro import routing, training
+from jaxopt_intro import distributions, routing, training
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment
@@ -32,6 +32,7 @@ class Assembly(NamedTuple):
         training: The training of one member.
         evaluate: `(state, data, hparams) -> metrics` of one member.
         model: The model.
+        loss: The loss.
         prepare: `inputs -> inputs`: cast and normalization.
         parts: The parts, for the router.
         metrics: The metrics by name.
@@ -40,6 +41,7 @@ class Assembly(NamedTuple):
     training: Training
     evaluate: Callable[..., dict[str, Array]]
     model: Model
+    loss: Callable[..., Array]
     prepare: Callable[[PyTree], PyTree]
     parts: list[Part]
     metrics: dict[str, Callable[..., Any]]
@@ -80,7 +82,7 @@ def assemble(
     def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
         return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
 
-    return Assembly(made, evaluate, model, prepare, parts, metrics)
+    return Assembly(made, evaluate, model, loss, prepare, parts, metrics)
 
 
 def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[Part]:
@@ -88,6 +90,28 @@ def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any
     raw = _raw(experiment, dataset.info)
     roles = [role for role, _ in raw]
     return [_part(role, f, _without_default) for role, f in zip(roles, _bind(raw, options, {}), strict=True)]
+
+
+def settings(
+    experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Returns every setting of the parts that has a value before a trial gives one: numbers, and all others by name.
+
+    They are part of a trial's identity: a default that a later release changes must not change what an id means.
+    """
+    raw = _raw(experiment, dataset.info)
+    numbers: dict[str, float] = {}
+    others: dict[str, str] = {}
+    for (role, _), function in zip(raw, _bind(raw, options, {}), strict=True):
+        part = _part(role, function, routing.options)
+        for name in part.hyperparameters:
+            default = routing.parameters(function)[name].default
+            key = f"{part.role}.{part.name}.{name}"
+            if isinstance(default, int | float) and not isinstance(default, bool):
+                numbers[key] = default
+            elif default is None or isinstance(default, bool | str | list | tuple) or hasattr(default, "__qualname__"):
+                others[key] = distributions.identity(default)
+    return numbers, others
 
 
 def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
@@ -245,6 +269,10 @@ def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]
     functions = {name: metric.function for name, metric in METRICS.items()}
     found = [_function(m, functions, "metric") for m in ([asked] if isinstance(asked, str) else asked)]
     names = [routing.own_name(f) for f in found]
-    if "loss" in names or len(set(names)) < len(names):
-        raise ValueError(f"metrics: got {', '.join(names)}; expected different names, none of them 'loss'.")
+    taken = {"loss", "penalty", "grad_norm", "update_norm", "steps", "failed_at"}
+    if taken.intersection(names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"metrics: got {', '.join(names)}; expected different names, none of them "
+            f"{', '.join(sorted(taken))}, which are measured anyway."
+        )
     return dict(zip(names, found, strict=True))

@@ -127,7 +127,13 @@ def resume(run: Path) -> Asked:
         FileNotFoundError: The directory is no run.
     """
     records = journal.read(run)
-    started = next(r for r in reversed(records) if r["type"] == "run")
+    started = next((r for r in reversed(records) if r["type"] == "run"), None)
+    known = sum(r["type"] == "trial" for r in records)
+    if started is None or known < started["trials"]:
+        raise ValueError(
+            f"the run {str(run)!r} was stopped before all that was asked was written down, and nothing was trained; "
+            "expected every trial. Start the sweep again with the same options and --directory."
+        )
     fields = dict(started["experiment"])
     if fields["data"] == "arrays" or started["data"]["source"] == "arrays in memory":
         raise ValueError(
@@ -139,7 +145,7 @@ def resume(run: Path) -> Asked:
         if record["type"] == "trial":
             choices = {name: _option(value, name) for name, value in record["values"].items()}
             trials.append(Trial(dict(record["hparams"]), choices, dict(record["choices"])))
-            replicates = len(record["seeds"])
+            replicates = max(replicates, len(record["seeds"]))
     return Asked(from_mapping(fields), trials, replicates)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxopt_intro import distributions, routing
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import Assembly, assemble, required
+from jaxopt_intro.experiment.assembling import Assembly, assemble, required, settings
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -43,10 +43,14 @@ class Finding(NamedTuple):
     Attributes:
         compiled: The reason for each number that must be compiled.
         canonical: The one name of each number, however it was asked for: `l2` and `penalty.strength` are the same.
+        numbers: The defaults of the parts' numbers, by their canonical names.
+        others: The parts' other settings.
     """
 
     compiled: dict[str, str]
     canonical: dict[str, str]
+    numbers: dict[str, float]
+    others: dict[str, str]
 
 
 class Program(NamedTuple):
@@ -57,14 +61,14 @@ class Program(NamedTuple):
         title: Its choices in words.
         experiment: The experiment with them.
         assembly: Its functions.
-        has_callables: Whether code that is not named in a table takes part.
+        hash: Of its jaxpr, where code that is not named in a table takes part; else None.
     """
 
     id: str
     title: str
     experiment: Experiment
     assembly: Assembly
-    has_callables: bool
+    hash: str | None
 
 
 def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Staged], dict[str, Program]]:
@@ -95,11 +99,12 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         program_key = (*kind, tuple(sorted(fixed.items())))
         if program_key not in known:
             traced = [name for name in trial.hparams if name not in fixed]
-            known[program_key] = _program(one, dataset, options, trial, fixed, traced)
+            known[program_key] = _program(one, dataset, options, trial, finding, traced)
             programs[known[program_key].id] = known[program_key]
         program = known[program_key]
-        numbers = {finding.canonical[name]: value for name, value in trial.hparams.items()}
-        trial_id = identity.trial_id(numbers, _options(options), _meaning(one, dataset, program))
+        numbers = {**finding.numbers, **{finding.canonical[name]: value for name, value in trial.hparams.items()}}
+        parts = {**_parts(one, dataset), "program": program.hash}
+        trial_id = identity.trial_id(numbers, finding.others, parts)
         staged.setdefault(trial_id, Staged(trial, trial_id, program.id, fixed, finding.compiled))
     return list(staged.values()), programs
 
@@ -164,7 +169,7 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         routes = routing.route(parts, trial.hparams)
         _complete(required(experiment, dataset, options), routes)
         canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
-        return Finding(doctor.stage(shapes, trial.hparams), canonical)
+        return Finding(doctor.stage(shapes, trial.hparams), canonical, *settings(experiment, dataset, options))
     except ValueError:
         raise
     except Exception as error:
@@ -180,9 +185,11 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
     for index, part in enumerate(needs):
         for name in part.hyperparameters:
             if routing.Route(index, name) not in routes.values():
+                short = part.name if part.role == "penalty" and len(part.hyperparameters) == 1 else name
                 raise ValueError(
                     f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add "
-                    f"{part.name + '.' + name!r} to the space, or just {name!r} where no other part takes it."
+                    f"{short!r} to the space; on the command line: --log-uniform {short} LOW HIGH, or --constant "
+                    f"{short} VALUE. Where several parts take {name!r}, write {part.name + '.' + name!r}."
                 )
 
 
@@ -198,30 +205,29 @@ def _program(
     dataset: Dataset,
     options: dict[str, Any],
     trial: Trial,
-    fixed: dict[str, Any],
+    finding: Finding,
     traced: list[str],
 ) -> Program:
-    assembly = assemble(experiment, dataset, options, fixed)
-    meaning: dict[str, Any] = {
-        "options": _options(options),
-        "fixed": {name: float(value) for name, value in fixed.items()},
-        "numbers": sorted(trial.hparams),
-        "parts": _parts(experiment, dataset),
-    }
+    fixed = {name: trial.hparams[name] for name in finding.compiled}
+    assembly, jaxpr = assemble(experiment, dataset, options, fixed), None
     if _has_callables(experiment, options):
         key = jax.eval_shape(lambda: jax.random.key(0))
-        numbers = {name: jax.ShapeDtypeStruct((), "float32") for name in traced}
-        meaning["program"] = identity.program_hash(
-            lambda key, hparams: _first_step(assembly, experiment, dataset, key, hparams)[0].params, key, numbers
-        )
+        numbers = {finding.canonical[name]: jax.ShapeDtypeStruct((), "float32") for name in traced}
+
+        def first_step(key: Any, numbers: Any) -> Any:
+            hparams = {name: numbers[finding.canonical[name]] for name in traced}
+            return _first_step(assembly, experiment, dataset, key, hparams)[0].params
+
+        jaxpr = identity.program_hash(first_step, key, numbers)
+    meaning: dict[str, Any] = {
+        "settings": [finding.numbers, finding.others],
+        "fixed": {name: float(value) for name, value in fixed.items()},
+        "numbers": sorted(trial.hparams),  # as spelled: the lanes of a tile are called by the same names
+        "parts": _parts(experiment, dataset),
+        "program": jaxpr,
+    }
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:12]
-    return Program(digest, _title(trial, fixed), experiment, assembly, _has_callables(experiment, options))
-
-
-def _meaning(experiment: Experiment, dataset: Dataset, program: Program) -> dict[str, Any]:
-    """What besides numbers and options decides a trial; of callables, the program that they make."""
-    parts = _parts(experiment, dataset)
-    return {**parts, "program": program.id} if program.has_callables else parts
+    return Program(digest, _title(trial, fixed), experiment, assembly, jaxpr)
 
 
 def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
@@ -229,10 +235,6 @@ def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     parts = {name: distributions.plain(getattr(experiment, name)) for name in CHOICE_FIELDS}
     batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
     return {**parts, **batches, "data": dataset.info.fingerprint}
-
-
-def _options(options: dict[str, Any]) -> dict[str, str]:
-    return {name: distributions.identity(value) for name, value in options.items()}
 
 
 def _has_callables(experiment: Experiment, options: dict[str, Any]) -> bool:

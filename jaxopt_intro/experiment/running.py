@@ -86,7 +86,7 @@ def sweep(
         session = Session(directory, writer, past, listener)
         with session.signals():
             listener({"type": "directory", "path": str(directory)})
-            session.emit(_run_record(experiment, dataset, objective, direction))
+            session.emit({**_run_record(experiment, dataset, objective, direction), "trials": len(staged)})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, past, objective, direction, width)
@@ -133,14 +133,23 @@ def _comparable(
         return
     varied = {n for t in trials for n in t.hparams if len({u.hparams.get(n) for u in trials}) > 1}
     of_loss = sorted(n for n in varied for p in programs.values() if _role(p, n) == "loss")
-    labels = {t.labels.get("loss") for t in trials}
-    if of_loss or len(labels) > 1:
-        what = of_loss[0] if of_loss else "the loss itself"
+    chosen = {n for t in trials for n in t.labels if len({u.labels.get(n) for u in trials}) > 1}
+    of_loss += sorted(n for n in chosen if n == "loss" or any(_sets_loss(p, n) for p in programs.values()))
+    if of_loss:
+        what = "the loss itself" if of_loss[0] == "loss" else of_loss[0]
         raise ValueError(
             f"objective 'loss': got a sweep over {what}, which changes what the loss measures, so its values cannot be "
             "compared; expected a metric that is the same for all trials. Pass objective='accuracy', or a metric of "
             "your own with its direction."
         )
+
+
+def _sets_loss(program: Program, name: str) -> bool:
+    """Whether a choice is an argument of the loss."""
+    loss, _, argument = name.rpartition(".")
+    function = program.assembly.loss
+    names = routing.options(function, constructs=False)
+    return argument in names and loss in ("", "loss", routing.own_name(function))
 
 
 def _role(program: Program, name: str) -> str | None:

@@ -29,6 +29,9 @@ def from_nnx(factory: Callable[..., nnx.Module]) -> Model:
     Returns:
         The model.
 
+    Raises:
+        ValueError: At `init`: the module holds a plain array where a variable is needed.
+
     Examples:
         >>> import jax.numpy as jnp
         >>> class Net(nnx.Module):
@@ -56,7 +59,9 @@ def from_nnx(factory: Callable[..., nnx.Module]) -> Model:
         return factory(rngs=nnx.Rngs(key), **given)
 
     def init(key: Array, example: PyTree, hparams: Hparams) -> tuple[PyTree, PyTree]:
-        return _variables(build(key, example, hparams))
+        module = build(key, example, hparams)
+        _refuse_plain_arrays(module)
+        return _variables(module)
 
     def bind(
         params: PyTree, model_state: PyTree, hparams: Hparams, *, example: PyTree, key: Array | None = None
@@ -82,6 +87,18 @@ def _kept(path: Any, value: Any) -> bool:
     """Whether a leaf is a variable that is kept between calls; numbers and random streams are set at each call."""
     del path
     return isinstance(value, nnx.Variable) and not isinstance(value, nnx.RngState)
+
+
+def _refuse_plain_arrays(module: nnx.Module) -> None:
+    """Refuses arrays that no variable holds: they would be drawn anew in every call."""
+    *_, rest = nnx.split(module, _kept, nnx.RngState, ...)
+    for path, leaf in nnx.to_flat_state(rest):
+        if getattr(leaf, "ndim", 0) > 0:
+            name = "/".join(map(str, path))
+            raise ValueError(
+                f"model {type(module).__name__}: got a plain array of shape {leaf.shape} as {name}; expected an "
+                "nnx.Variable, since the module is built anew in every call. Wrap it: nnx.Variable(array)."
+            )
 
 
 def _variables(module: nnx.Module) -> tuple[PyTree, PyTree]:

@@ -24,7 +24,8 @@ class Linear(nnx.Module):
 def linear(*, outputs: int) -> Model:
     """A linear model on flattened inputs; with cross entropy it is softmax regression.
 
-    Kernel and bias start at zero, where the problem is symmetric: seeds change only the order of the batches.
+    Kernel and bias start at zero, so a seed changes nothing but the batches' order, and that only with
+    `Experiment(vary_batches=True)`.
 
     Args:
         outputs: How many scores.

@@ -47,13 +47,13 @@ class MLP(nnx.Module):
 
 
 def mlp(
-    *, outputs: int, widths: Sequence[int] = (256,), activation: str = "relu", dropout: Number | None = None
+    *, outputs: int, widths: Sequence[int] | int = (256,), activation: str = "relu", dropout: Number | None = None
 ) -> Model:
     """A multilayer perceptron on flattened inputs; hidden kernels start by He, the last one by LeCun.
 
     Args:
         outputs: How many scores.
-        widths: The sizes of the hidden layers.
+        widths: The sizes of the hidden layers, or the size of one.
         activation: One of `elu`, `gelu`, `relu`, `silu`, `tanh`.
         dropout: The rate after each hidden layer, in `[0, 1]`; None leaves dropout out of the program. A value for
             `dropout` in `hparams` takes its place and may be traced.
@@ -76,5 +76,11 @@ def mlp(
         (8, 4)
     """
     known_name(activation, ACTIVATIONS, "activation")
-    build = functools.partial(MLP, outputs=outputs, widths=tuple(widths), activation=activation, dropout=dropout)
+    build = functools.partial(
+        MLP,
+        outputs=outputs,
+        widths=(widths,) if isinstance(widths, int) else tuple(widths),
+        activation=activation,
+        dropout=dropout,
+    )
     return from_nnx(build)._replace(hyperparameters=("dropout",), name="mlp")

@@ -113,10 +113,10 @@ def run(job: Job, session: Session) -> None:
     session.done = sum(len(group.rounds) for _, group in ended)
     session.members, session.finished = sum(len(group.members) for group in job.groups), len(ended)
     session.finished_before = len(ended)
-    for group in job.groups:
+    for group in sorted(job.groups, key=lambda g: not _is_of(session.checkpoint, g)):  # the interrupted one first
         if any((m.trial, m.seed) not in session.ended for m in group.members):
             _run_group(job, session, keeper, group, train, valid)
-    session.flush()
+            session.flush()
 
 
 def _run_group(job: Job, session: Session, keeper: Keeper, group: Group, train: Batch, valid: Batch) -> None:
@@ -222,12 +222,16 @@ def _run_tile(
     seed = members[0].seed if job.vary_batches else None
     lanes, first_piece, totals = start.lanes, start.piece, start.totals
     alive = _Alive()
+    session.done += len(members) * start.round
+    if totals:
+        session.useful_steps -= int(totals["steps"][: len(members)].sum())  # counted by the session that did them
     for number in range(start.round, len(group.rounds)):
         indices, offset = _indices(job, group, train, number, seed), 0
         pieces = planning.lengths(group.rounds[number], plan.segment)
         sums = [totals] if totals else []
         for piece, length in enumerate(pieces):
             if piece >= first_piece:
+                jax.block_until_ready(sums[-1:])  # one segment runs and one waits: the clock is looked at in time
                 lanes, new = compiled.segment[length](lanes, hparams, train, indices[offset : offset + length])
                 sums.append(new)
                 session.lane_steps += plan.width * length
@@ -238,6 +242,7 @@ def _run_tile(
         session.later(_recording(job, session, group, members, number, sums, metrics, alive))
         first_piece, totals = 0, None
         if not alive.any:
+            session.done += len(members) * (len(group.rounds) - number - 1)
             break
     session.later(lambda: keeper.finish(members, lanes, group.rounds))
 
@@ -313,8 +318,8 @@ def _add(sums: list[Any]) -> dict[str, np.ndarray]:
 
 def _indices(job: Job, group: Group, train: Batch, number: int, seed: int | None) -> np.ndarray:
     count = jax.tree.leaves(train)[0].shape[0]
-    # One seed's own order must not be another data seed's: they meet in disjoint 32-bit halves.
-    data_seed = job.data_seed if seed is None else (job.data_seed << 32) + seed + 1
+    # A seed's own order is never another data seed's shared one: those lie below 2 ** 31, these above.
+    data_seed = job.data_seed if seed is None else ((job.data_seed + 1) << 32) + seed
     rows = batching.epoch_indices(count, group.batch_size, seed=data_seed, epoch=number)
     return rows[: group.rounds[number]]
 

@@ -53,6 +53,7 @@ class Session:
         self._saves = 0
         for record in past:
             self._remember(record)
+        self._sweep_up()
 
     def _remember(self, record: dict[str, Any]) -> None:
         kind = record["type"]
@@ -73,6 +74,15 @@ class Session:
             self._saves += 1
             there = record["path"] is not None and (self.directory / record["path"]).is_dir()
             self.checkpoint = record if there else None
+
+    def _sweep_up(self) -> None:
+        """Removes what a kill left behind: checkpoints and weights that the journal does not know."""
+        known = {self.directory / path for path in self.kept.values()}
+        if self.checkpoint is not None:
+            known.add(self.directory / self.checkpoint["path"])
+        for place in ("checkpoint", "weights"):
+            for path in set((self.directory / place).glob("*")) - known:
+                checkpoint.remove(path)
 
     def elapsed(self) -> float:
         """Returns the seconds since this session began."""

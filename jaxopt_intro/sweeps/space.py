@@ -76,7 +76,8 @@ class Space:
             self.choices[name] = entry
         elif isinstance(entry, Distribution):
             self.numbers[name] = entry
-        elif isinstance(entry, int | float) and not isinstance(entry, bool):
+        elif isinstance(entry, int | float | np.integer | np.floating) and not isinstance(entry, bool):
+            entry = entry.item() if isinstance(entry, np.generic) else entry
             if not math.isfinite(entry):
                 raise ValueError(f"Space: got {name}={entry}; expected a finite number.")
             kind = "integer" if isinstance(entry, int) else "uniform"
@@ -133,7 +134,10 @@ class Space:
         if distribution.low == distribution.high:
             return distributions.points(distribution, 1)
         if count is None:
-            raise ValueError(f"grid: got no number of points for {name!r}; expected one, such as grid({name}=8).")
+            raise ValueError(
+                f"grid: got no number of points for {name!r}; expected one, such as "
+                f"grid({name}=8); on the command line --points {name}=8."
+            )
         return distributions.points(distribution, count)
 
     def random(self, count: int, *, seed: int = 0) -> Trials:

@@ -30,11 +30,12 @@ running.Session = functools.partial(session.Session, checkpoint_seconds=0.0)
 sys.exit(cli.main())
 """,
 ]
-ASKED = [
-    *("sweep", "--data", "digits", "--model", "mlp", "--choice", "widths", "8,8", "--width", "4"),
-    *("--batch-size", "256", "--optimizer", "momentum", "--constant", "momentum", "0.9"),
-    *("--uniform", "dropout", "0", "0.5", "--log-uniform", "learning_rate", "1e-3", "1", "--random", "6"),
+SIMPLE = [
+    *("sweep", "--data", "digits", "--width", "4", "--batch-size", "256", "--optimizer", "momentum"),
+    *("--constant", "momentum", "0.9", "--log-uniform", "learning_rate", "1e-3", "1", "--random", "6"),
 ]  # fmt: skip
+LINEAR = [*SIMPLE, "--model", "linear"]
+NOISY = [*SIMPLE, "--model", "mlp", "--choice", "widths", "8,8", "--uniform", "dropout", "0", "0.5"]
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def kill_until_done(start, words, directory, *, kills, most, seed):
 
 
 def test_killed_inside_tiles_and_resumed_the_run_is_bitwise_the_undisturbed_one(tmp_path, start):
-    words = [*ASKED, "--epochs", "5"]
+    words = [*NOISY, "--epochs", "5"]
     finish(start(CHECKPOINTING, *words, "--directory", tmp_path / "undisturbed"))
     assert kill_until_done(start, words, tmp_path / "killed", kills=2, most=8, seed=2) == 3
     same(tmp_path / "killed", tmp_path / "undisturbed")
@@ -142,14 +143,14 @@ def test_killed_inside_tiles_and_resumed_the_run_is_bitwise_the_undisturbed_one(
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_many_times_the_run_is_bitwise_the_undisturbed_one(tmp_path, start, seed):
-    words = [*ASKED, "--epochs", "30", "--replicates", "2", "--vary-batches", "--keep", "3"]
+    words = [*NOISY, "--epochs", "30", "--replicates", "2", "--vary-batches", "--keep", "3"]
     finish(start(CHECKPOINTING, *words, "--directory", tmp_path / "undisturbed"))
     assert kill_until_done(start, words, tmp_path / "killed", kills=12, most=60, seed=seed) > 6
     same(tmp_path / "killed", tmp_path / "undisturbed")
 
 
 def test_a_signal_saves_a_checkpoint_says_how_to_go_on_and_the_run_goes_on(tmp_path, start):
-    words = [*ASKED, "--epochs", "150"]
+    words = [*LINEAR, "--epochs", "150"]
     directory, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
     finish(start(COMMAND, *words, "--directory", undisturbed))
     process = start(COMMAND, *words, "--directory", directory)
