@@ -34,7 +34,7 @@ def trial_id(hparams: Mapping[str, Any], choices: Mapping[str, str], parts: Mapp
     """
     meaning = {
         "format": FORMAT,
-        "hparams": {name: np.float32(value + 0.0).tobytes().hex() for name, value in hparams.items()},
+        "hparams": {name: (np.float32(value) + np.float32(0)).tobytes().hex() for name, value in hparams.items()},
         "choices": dict(choices),
         "parts": dict(parts),
     }
