@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tests.reference import loss_formulas
+
 
 def softmax_cross_entropy(
     logits: np.ndarray,
@@ -45,4 +47,10 @@ def l2(leaves: Sequence[np.ndarray], *, strength: float) -> float:
     return strength / 2 * sum(float(x) ** 2 for leaf in leaves for x in np.ravel(leaf))
 
 
-REFERENCES = {"softmax_cross_entropy": softmax_cross_entropy, "weston_watkins": weston_watkins, "l1": l1, "l2": l2}
+REFERENCES = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "weston_watkins": weston_watkins,
+    **loss_formulas.REFERENCES,
+    "l1": l1,
+    "l2": l2,
+}
