@@ -14,7 +14,9 @@ from jaxopt_intro.typing import Array, Number
 
 
 def squared(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The squared error: `(predictions - targets) ** 2`.
+    """The squared error.
+
+        loss = (predictions - targets) ** 2
 
     Args:
         predictions: Numbers.
@@ -37,7 +39,9 @@ def squared(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"])
 
 
 def half_squared(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Half the squared error, whose gradient is the error: `0.5 * (predictions - targets) ** 2`.
+    """Half the squared error, whose gradient is the error.
+
+        loss = 0.5 * (predictions - targets) ** 2
 
     Args:
         predictions: Numbers.
@@ -60,7 +64,9 @@ def half_squared(predictions: Float[Array, "*shape"], targets: Real[Array, "*sha
 
 
 def absolute(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The absolute error: `abs(predictions - targets)`. Its derivative at 0 is taken as 0.
+    """The absolute error, with derivative 0 at 0.
+
+        loss = abs(predictions - targets)
 
     Args:
         predictions: Numbers.
@@ -117,7 +123,9 @@ def huber(
 
 
 def log_cosh(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Half the squared error near 0, linear far away, smooth everywhere: `log(cosh(predictions - targets))`.
+    """Half the squared error near 0, linear far away, smooth everywhere.
+
+        loss = log(cosh(predictions - targets))
 
     Exact to rounding for small errors too, where `logaddexp(error, -error) - log(2)` cancels.
 
@@ -177,7 +185,9 @@ def quantile(
 def epsilon_insensitive(
     predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, epsilon: Number = 0.1
 ) -> Float[Array, "*shape"]:
-    """The absolute error beyond `epsilon`: `max(0, abs(predictions - targets) - epsilon)`.
+    """The absolute error beyond `epsilon`.
+
+        loss = max(0, abs(predictions - targets) - epsilon)
 
     Args:
         predictions: Numbers.
@@ -204,7 +214,7 @@ def epsilon_insensitive(
 def gaussian_nll(
     predictions: Float[Array, "*batch both"], targets: Real[Array, "*batch outputs"]
 ) -> Float[Array, "*batch outputs"]:
-    """Negative log likelihood of a normal distribution, whose variance is predicted too.
+    """Negative log likelihood of a normal distribution of predicted variance.
 
         mean, log_variance = the first and second half of predictions
         loss = 0.5 * (log(2 * pi) + log_variance + (targets - mean) ** 2 * exp(-log_variance))
