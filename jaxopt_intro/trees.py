@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -90,6 +91,51 @@ def norm(tree: PyTree) -> Scalar:
     total = sum((jnp.sum(jnp.square(at_least_float32(x))) for x in jax.tree.leaves(tree)), start=jnp.zeros(()))
     zero = total == 0  # not `total > 0`, which would turn NaN into 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
+
+
+def unit_axes(path: tuple[Any, ...], leaf: Array) -> tuple[int, ...]:
+    """Returns the axes over which the weights of one unit run, by the leaf's name and rank.
+
+    Dense kernels `[in, out]` and convolution kernels `[*window, in, out]`: all axes but the last, so a unit is an
+    output and what it receives. Embeddings (`embed` in the leaf's own name) `[vocabulary, features]`: the last axis, so
+    a unit is a row. Attention's `query`, `key` and `value` kernels `[in, heads, features]`: the first axis. Vectors: no
+    axis, each element is a unit.
+
+    Args:
+        path: The leaf's key path.
+        leaf: The leaf of one model's parameters, without an axis of members.
+
+    Returns:
+        The axes.
+
+    Examples:
+        >>> leaves = {"conv": {"kernel": jnp.zeros((5, 5, 3, 8))}, "table": {"embedding": jnp.zeros((100, 16))}}
+        >>> [unit_axes(path, leaf) for path, leaf in jax.tree.leaves_with_path(leaves)]
+        [(0, 1, 2), (1,)]
+    """
+    rank, (*parents, name) = jnp.ndim(leaf), path_name(path).split("/")
+    if rank >= 2 and "embed" in name:
+        return (rank - 1,)
+    if rank == 3 and parents[-1:] in (["query"], ["key"], ["value"]):
+        return (0,)
+    return tuple(range(rank - 1))
+
+
+def norm_over(x: Array, axes: Sequence[int]) -> Array:
+    """Returns the Euclidean norm over some axes, kept with length 1, in float32 or wider.
+
+    It neither overflows nor underflows where the norm itself does not, and its gradient at zero is zero.
+
+    Examples:
+        >>> norm_over(jnp.array([[3e30, 0.0], [4e30, 0.0]]), (0,)).tolist() == [[jnp.float32(5e30).tolist(), 0.0]]
+        True
+    """
+    x = at_least_float32(x)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=tuple(axes), keepdims=True))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    total = jnp.sum(jnp.square(x / scale), axis=tuple(axes), keepdims=True)
+    zero = total == 0
+    return scale * jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
 
 
 def at_least_float32(x: Array) -> Array:
