@@ -121,21 +121,26 @@ def unit_axes(path: tuple[Any, ...], leaf: Array) -> tuple[int, ...]:
     return tuple(range(rank - 1))
 
 
-def norm_over(x: Array, axes: Sequence[int]) -> Array:
-    """Returns the Euclidean norm over some axes, kept with length 1, in float32 or wider.
+def norm_and_direction(x: Array, axes: Sequence[int]) -> tuple[Array, Array]:
+    """Returns the Euclidean norm over some axes, kept with length 1, and `x / norm`, in float32 or wider.
 
-    It neither overflows nor underflows where the norm itself does not, and its gradient at zero is zero.
+    Neither overflows nor underflows where the result does not, nor do their derivatives. At zero both are zero, and so
+    is the derivative of the norm.
 
     Examples:
-        >>> norm_over(jnp.array([[3e30, 0.0], [4e30, 0.0]]), (0,)).tolist() == [[jnp.float32(5e30).tolist(), 0.0]]
-        True
+        >>> norm, direction = norm_and_direction(jnp.array([[3e30, 0.0], [-4e30, 0.0]]), (0,))
+        >>> (norm / 1e30).tolist(), direction.round(4).tolist() == jnp.array([[0.6, 0.0], [-0.8, 0.0]]).tolist()
+        ([[5.0, 0.0]], True)
     """
     x = at_least_float32(x)
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=tuple(axes), keepdims=True))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
-    total = jnp.sum(jnp.square(x / scale), axis=tuple(axes), keepdims=True)
+    regular = (largest >= jnp.finfo(x.dtype).tiny) & jnp.isfinite(largest)
+    scale = jnp.where(regular, largest, 1.0)
+    scaled = x / scale
+    total = jnp.sum(jnp.square(scaled), axis=tuple(axes), keepdims=True)
     zero = total == 0
-    return scale * jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
+    root = jnp.sqrt(jnp.where(zero, 1.0, total))
+    return scale * jnp.where(zero, 0.0, root), scaled / root
 
 
 def at_least_float32(x: Array) -> Array:

@@ -35,13 +35,17 @@ def proximal(
     With `direction = sgd(learning_rate=...)` it is the proximal gradient method. Zeros of `prox` are exact zeros of the
     parameters after `optax.apply_updates`. Nothing may come after it in a chain.
 
+    It comes to rest where the penalized loss does if a constant gradient moves `direction` by `learning_rate` times
+    the gradient in each step. Heavy-ball momentum moves it by `learning_rate / (1 - momentum)`: pass that. Adam and
+    its like need their metric.
+
     The metric is Euclidean unless `metric` is given: then an element's step is `learning_rate / metric`, the proximal
     step in the norm by which an adaptive method measures. That is right for a separable `prox` only.
 
     Args:
         direction: Any optimizer, its learning rate inside.
-        learning_rate: That learning rate again, a number or a schedule `step -> number`; steps count from 0. May be
-            traced.
+        learning_rate: That learning rate again, the length of the proximal step: a number or a schedule
+            `step -> number`, whose steps count from 0. May be traced.
         prox: `(params, step) -> params`, as in `regularizers.proximal`, with its numbers bound.
         metric: `state of direction -> tree like params`, positive, such as Adam's root of the second moment; None for
             the Euclidean metric.

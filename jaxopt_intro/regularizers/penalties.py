@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxopt_intro.regularizers import spectral
-from jaxopt_intro.trees import at_least_float32, norm_over, unit_axes
+from jaxopt_intro.trees import at_least_float32, norm_and_direction, unit_axes
 from jaxopt_intro.typing import Array, Number, PyTree, Scalar
 
 
@@ -131,7 +131,7 @@ def group_lasso(
 
     def of_groups(path: tuple[Any, ...], p: Array) -> Array:
         over = unit_axes(path, p) if axes is None else axes
-        return math.sqrt(math.prod(p.shape[axis] for axis in over)) * norm_over(p, over)
+        return math.sqrt(math.prod(p.shape[axis] for axis in over)) * norm_and_direction(p, over)[0]
 
     return strength * _weighted_sum(of_groups, params, factors)
 
@@ -203,7 +203,7 @@ def gradient_penalty(
             f"{inputs.shape[:1]}, one for each example. Sum or pick the outputs of each example."
         )
     (gradients,) = pull(jnp.ones_like(values))
-    norms = norm_over(gradients, range(1, inputs.ndim))
+    norms, _ = norm_and_direction(gradients, range(1, inputs.ndim))
     return strength * jnp.mean(jnp.square(norms - target))
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_intro import trees
-from jaxopt_intro.trees import at_least_float32, norm_over, unit_axes
+from jaxopt_intro.trees import at_least_float32, norm_and_direction, unit_axes
 from jaxopt_intro.typing import Array, Number, PyTree
 
 
@@ -67,11 +67,8 @@ def unit_norm(tree: PyTree, *, factors: PyTree | None = None) -> PyTree:
         [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]
     """
 
-    def unit(path: tuple[Any, ...], x: Array) -> Array:
-        norm = norm_over(x, unit_axes(path, x))
-        return x / jnp.where(norm == 0, 1.0, norm)
-
-    return _each(unit, tree, trees.kernels(tree) if factors is None else factors)
+    factors = trees.kernels(tree) if factors is None else factors
+    return _each(lambda path, x: norm_and_direction(x, unit_axes(path, x))[1], tree, factors)
 
 
 def l2_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> PyTree:
@@ -210,9 +207,8 @@ def l1_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> P
 
 
 def _shortened(x: Array, radius: Number, axes: tuple[int, ...]) -> Array:
-    norm = norm_over(x, axes)
-    outside = norm > radius
-    return jnp.where(outside, x * (radius / jnp.where(outside, norm, 1.0)), x)
+    norm, direction = norm_and_direction(x, axes)
+    return jnp.where(norm > radius, radius * direction, x)
 
 
 def _on_simplex(x: Array, radius: Number) -> Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_intro.regularizers import projections, spectral
-from jaxopt_intro.trees import at_least_float32, norm_over, unit_axes
+from jaxopt_intro.trees import at_least_float32, norm_and_direction, unit_axes
 from jaxopt_intro.typing import Array, Number, PyTree
 
 
@@ -139,8 +139,9 @@ def group_lasso(
 
     def prox(path: tuple[Any, ...], x: Array, t: Array) -> Array:
         over = unit_axes(path, x) if axes is None else axes
-        norm, t = norm_over(x, over), t * strength * math.sqrt(math.prod(x.shape[axis] for axis in over))
-        return jnp.where(norm < t, 0.0, x * (1 - t / jnp.where(norm == 0, 1.0, norm)))
+        norm, direction = norm_and_direction(x, over)
+        t = t * strength * math.sqrt(math.prod(x.shape[axis] for axis in over))
+        return jnp.where(norm < t, 0.0, x - t * direction)
 
     return _each(prox, tree, step, factors)
 
