@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from jaxopt_intro import routing, training
+from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment
@@ -128,7 +129,10 @@ def _raw(experiment: Experiment, info: Info) -> list[tuple[str, Any]]:
         ("model", _model_constructor(experiment.model, info.num_classes)),
         ("loss", _function(experiment.loss, LOSSES, "loss")),
         ("optimizer", _function(experiment.optimizer, makers, "optimizer")),
-        ("augment", None if experiment.augment is None else _function(experiment.augment, {}, "augmentation")),
+        (
+            "augment",
+            None if experiment.augment is None else _function(experiment.augment, AUGMENTATIONS, "augmentation"),
+        ),
         ("after_update", None if experiment.after_update is None else _function(experiment.after_update, {}, "update")),
         *(("penalty", _function(p, PENALTIES, "penalty")) for p in penalties),
     ]
@@ -223,6 +227,8 @@ def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Map
 def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Part:
     if function is None:
         return Part(role, "", ())
+    if role == "augment":
+        return Part(role, routing.own_name(function), takes(functools.partial(function, None), constructs=True))
     return Part(role, routing.own_name(function), takes(function, constructs=role in ("model", "optimizer")))
 
 
