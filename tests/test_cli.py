@@ -8,30 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import jaxopt_intro
 from jaxopt_intro import cli, journal, results
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 COMMAND = str(Path(sys.executable).with_name("jaxopt-intro"))
 SMALL = ["sweep", "--data", "digits", "--model", "linear", "--batch-size", "256", "--epochs", "1", "--width", "2"]
 SGD = [*SMALL, "--optimizer", "sgd"]
 RATE = ["--constant", "learning_rate", "0.1"]
 RATES = ["--log-uniform", "learning_rate", "1e-3", "1"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiled programs are kept on disk, so that equal ones are compiled once for all tests."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

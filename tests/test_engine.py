@@ -6,46 +6,28 @@ import functools
 import types
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.experimental.compilation_cache import compilation_cache
 
-from jaxopt_intro import Experiment, Space, choice, data, journal, log_uniform, results, sweep
+from jaxopt_intro import Experiment, Space, choice, journal, log_uniform, results, sweep
 from jaxopt_intro.experiment import running
 from jaxopt_intro.journal import Journal
 from jaxopt_intro.sweeps import planning
 from jaxopt_intro.sweeps.keeping import Keeper, ranking
 from jaxopt_intro.sweeps.population import Best, Lane
 from jaxopt_intro.sweeps.session import Session
+from tests.small import DATA, of
 
-rng = np.random.default_rng(3)
-X = rng.normal(size=(60, 4)).astype(np.float32)
-Y = (X @ rng.normal(size=(4, 3)) + 0.5 * rng.normal(size=(60, 3))).argmax(1).astype(np.int32)
-DATA = data.from_arrays(train=(X[:40], Y[:40]), valid=0.25, test=(X[40:], Y[40:]))
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 EXPERIMENT = Experiment(data=DATA, model="linear", optimizer="sgd", epochs=2, batch_size=8)
 RATES = Space(learning_rate=log_uniform(1e-3, 1.0))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiled programs are kept on disk, so that equal ones are compiled once for all tests."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
-
-
 def experiment(**changed):
     return Experiment(**{**vars(EXPERIMENT), **changed})
-
-
-def of(directory, kind):
-    return [record for record in journal.read(directory) if record["type"] == kind]
 
 
 def weights(directory):

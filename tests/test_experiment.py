@@ -13,41 +13,24 @@ import numpy as np
 import optax
 import pytest
 from flax import linen, nnx
-from jax.experimental.compilation_cache import compilation_cache
 
-from jaxopt_intro import Experiment, Space, choice, data, journal, load_model, losses, models, sweep
+from jaxopt_intro import Experiment, Space, choice, data, load_model, losses, models, sweep
 from jaxopt_intro.distributions import integer, log_uniform, uniform
 from jaxopt_intro.experiment import files
 from jaxopt_intro.experiment.asking import from_mapping, to_mapping
 from jaxopt_intro.journal import Locked
 from jaxopt_intro.sweeps import planning
+from tests.small import DATA, X, Y, of
 
-rng = np.random.default_rng(3)
-X = rng.normal(size=(60, 4)).astype(np.float32)
-Y = (X @ rng.normal(size=(4, 3)) + 0.5 * rng.normal(size=(60, 3))).argmax(1).astype(np.int32)
-DATA = data.from_arrays(train=(X[:40], Y[:40]), valid=0.25, test=(X[40:], Y[40:]))
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 EXPERIMENT = Experiment(data=DATA, model="linear", optimizer="sgd", epochs=1, batch_size=8)
 RATES = Space(learning_rate=log_uniform(1e-3, 1.0))
 TWO = RATES.grid(2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiled programs are kept on disk, so that equal ones are compiled once for all tests."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
-
-
 def experiment(**changed):
     return Experiment(**{**vars(EXPERIMENT), **changed})
-
-
-def of(directory, kind):
-    return [record for record in journal.read(directory) if record["type"] == kind]
 
 
 class Net(nnx.Module):

@@ -231,7 +231,7 @@ def _run_tile(
         sums = [totals] if totals else []
         for piece, length in enumerate(pieces):
             if piece >= first_piece:
-                jax.block_until_ready(sums[-1:])  # one segment runs and one waits: the clock is looked at in time
+                jax.block_until_ready(sums[-2:-1])  # one segment runs and one waits: the clock is looked at in time
                 lanes, new = compiled.segment[length](lanes, hparams, train, indices[offset : offset + length])
                 sums.append(new)
                 session.lane_steps += plan.width * length

@@ -11,26 +11,12 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jax.experimental.compilation_cache import compilation_cache
 
-from jaxopt_intro import Experiment, Space, choice, data, journal, load_model, results, sweep
+from jaxopt_intro import Experiment, Space, choice, data, load_model, results, sweep
 from jaxopt_intro.distributions import integer, log_uniform, uniform
+from tests.small import of
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Compiled programs are kept on disk, so that equal ones are compiled once for all tests."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
-
-
-def of(run, kind):
-    return [record for record in journal.read(run) if record["type"] == kind]
-
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 # -- (a) an own class on own arrays ----------------------------------------------------------------------------
 
