@@ -24,6 +24,7 @@ import numpy as np
 from jaxopt_intro import Experiment, Space, log_uniform, results, sweep
 from jaxopt_intro.data import Dataset, batching
 from jaxopt_intro.experiment.assembling import assemble
+from jaxopt_intro.sweeps import sharding
 
 
 def in_a_loop(experiment: Experiment, dataset: Dataset, rates: list[float]) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
+    sharding.a_device_for_each_core()  # as the command does; the loop's steps still run on all cores
     experiment = Experiment(data=asked.data, model="linear", optimizer="sgd", epochs=asked.epochs)
     dataset = experiment.load_data()
     trials = Space(learning_rate=log_uniform(1e-4, 1.0)).grid(asked.trials)

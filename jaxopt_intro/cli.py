@@ -64,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sweep(asked: argparse.Namespace) -> int:
     from jaxopt_intro.experiment import files, running
+    from jaxopt_intro.sweeps import sharding
     from jaxopt_intro.terminal import Terminal
 
+    sharding.a_device_for_each_core()
     given, directory = _given(asked), asked.directory
     terminal = Terminal()
     if asked.path and Path(asked.path).is_dir():
@@ -307,7 +309,7 @@ def _add_sweep(commands: Any) -> None:
     run = sweep.add_argument_group("the run")
     run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
     run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
-    run.add_argument("--width", type=_count, metavar="W", help="trials side by side (measured)")
+    run.add_argument("--width", type=_count, metavar="W", help="trials side by side on a device (measured)")
 
 
 def _count(text: str) -> int:

@@ -152,12 +152,12 @@ class Terminal:
             f"{receipt['busy']:.0%} of the work went into live trials"
         )
         for group in receipt["groups"]:
-            rates = {int(width): rate for width, rate in group["rates"].items()}
-            gain = (
-                f", {rates[group['width']] / rates[1]:.1f}x one at a time" if 1 in rates and group["width"] > 1 else ""
-            )
+            rates, devices = {int(width): rate for width, rate in group["rates"].items()}, group["devices"]
+            lanes = f"{group['width'] * devices} side by side" + (f" on {devices} devices" if devices > 1 else "")
+            one = "one on each" if devices > 1 else "one at a time"
+            gain = f", {rates[group['width']] / rates[1]:.1f}x {one}" if 1 in rates and group["width"] > 1 else ""
             title = group["title"] or "all trials"
-            self._console.print(f"  {title}: {group['width']} side by side ({group['why']}){gain}", markup=False)
+            self._console.print(f"  {title}: {lanes} ({group['why']}){gain}", markup=False)
 
     def _test(self, dataset: xarray.Dataset) -> None:
         tested = [str(name) for name in dataset.data_vars if str(name).startswith("test_")]

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxopt_intro.typing import Array, PyTree, Scalar
 
@@ -123,9 +124,9 @@ def zeros_of(shapes: PyTree) -> PyTree:
 
     def zeros(shape: jax.ShapeDtypeStruct) -> Array:
         if not jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
-            return jnp.zeros(shape.shape, shape.dtype)
+            return jax.device_put(np.zeros(shape.shape, shape.dtype))  # nothing to compile for each shape
         data = jax.eval_shape(jax.random.key_data, shape)
-        return jax.random.wrap_key_data(jnp.zeros(data.shape, data.dtype))
+        return jax.random.wrap_key_data(jax.device_put(np.zeros(data.shape, data.dtype)))
 
     return jax.tree.map(zeros, shapes)
 

@@ -1,4 +1,4 @@
-"""What every test runs under: four virtual CPU devices, no silent broadcasting, x64 off unless a test asks for it."""
+"""What every test runs under: no silent broadcasting, x64 off, one of four virtual CPU devices unless a test asks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_x64", False)
+jax.config.update("jax_default_device", jax.local_devices()[0])
 hypothesis.settings.register_profile("jaxopt_intro", deadline=None, derandomize=True, database=None, max_examples=50)
 hypothesis.settings.load_profile("jaxopt_intro")
 
@@ -23,6 +24,13 @@ hypothesis.settings.load_profile("jaxopt_intro")
 def x64():
     """Turns on 64-bit types for one test."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def all_devices():
+    """Lets one test use all virtual devices."""
+    with jax.default_device(None):
         yield
 
 

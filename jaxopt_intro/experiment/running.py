@@ -44,14 +44,16 @@ def sweep(
     """Trains every trial, as compiled programs of many lanes; an existing run goes on where it stopped.
 
     The trial with the best validation is chosen at the end, and only it is measured on the test split. A signal
-    (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which others were asked.
+    (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which others were asked. All local
+    devices train side by side, or `jax.default_device` alone where it is set.
 
     Args:
         experiment: What all trials have in common.
         trials: From `Space.grid` or `Space.random`; repeated ones are trained once.
         replicates: How many seeds each trial is trained with.
         directory: The run's directory; None makes one under `runs/`.
-        width: How many trials run side by side; None measures. Results are bitwise reproducible for equal widths.
+        width: How many trials run side by side on a device; None measures. Results are bitwise reproducible for equal
+            widths, whatever the number of devices.
         listener: Called with every record of the journal as it is written, and with progress in between.
 
     Returns:
@@ -308,7 +310,7 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
                 "group": group.id,
                 "title": group.title,
                 "members": len(group.members),
-                **{key: session.plans[group.id][key] for key in ("width", "rates", "why")},
+                **{key: session.plans[group.id][key] for key in ("width", "devices", "rates", "why")},
             }
             for group in groups
         ],

@@ -72,7 +72,6 @@ def picked(logits: Float[Array, "*batch classes"], labels: Labels) -> Float[Arra
         >>> picked(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1, -1])).tolist()
         [2.0, nan]
     """
-    own = own_class(logits, labels)
     # A sum over a mask, not a gather: it fuses with the loss, and its gradient is no scatter.
-    score = jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
-    return jnp.where(jnp.any(own, axis=-1), score, jnp.nan)
+    score = jnp.sum(jnp.where(own_class(logits, labels), logits, 0.0), axis=-1)
+    return jnp.where((labels >= 0) & (labels < logits.shape[-1]), score, jnp.nan)

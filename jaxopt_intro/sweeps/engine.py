@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from jaxopt_intro.data import batching
-from jaxopt_intro.sweeps import checkpoint, planning
+from jaxopt_intro.sweeps import checkpoint, planning, sharding
 from jaxopt_intro.sweeps.keeping import Keeper
 from jaxopt_intro.sweeps.planning import Plan, Programs
 from jaxopt_intro.sweeps.population import Lane, make_tile, stack_hparams
 from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.sharding import Devices
 from jaxopt_intro.typing import Array, Batch, Training
 
 
@@ -65,7 +66,7 @@ class Job(NamedTuple):
         objective: The metric that decides, as the evaluation names it.
         direction: "max" or "min".
         keep: How many trials' weights are kept.
-        width: A tile's width, or None to measure.
+        width: The width of a device's tile, or None to measure.
     """
 
     groups: list[Group]
@@ -87,8 +88,33 @@ class Compiled(NamedTuple):
     validate: Callable[..., Any]
 
 
+class Ready(NamedTuple):
+    """A group that can be run.
+
+    Attributes:
+        group: The group.
+        plan: Its plan.
+        devices: Those that train a tile each.
+        compiled: Its programs.
+        train: The training split, on every device.
+        valid: The validation split, on every device.
+    """
+
+    group: Group
+    plan: Plan
+    devices: Devices
+    compiled: Compiled
+    train: Batch
+    valid: Batch
+
+    @property
+    def lanes(self) -> int:
+        """How many members train at once: D tiles of W lanes."""
+        return self.devices.count * self.plan.width
+
+
 class Start(NamedTuple):
-    """Where a tile begins: at its very start, or where a checkpoint was taken."""
+    """Where tiles begin: at their very start, or where a checkpoint was taken."""
 
     lanes: Lane
     round: int = 0
@@ -106,7 +132,6 @@ def run(job: Job, session: Session) -> None:
     Raises:
         KeyboardInterrupt: A signal asked to stop; the running tile is checkpointed.
     """
-    train, valid = jax.device_put((job.train, job.valid))
     keeper = Keeper(session, job)
     session.total = sum(len(group.members) * len(group.rounds) for group in job.groups)
     ended = [(m, group) for group in job.groups for m in group.members if (m.trial, m.seed) in session.ended]
@@ -115,29 +140,37 @@ def run(job: Job, session: Session) -> None:
     session.finished_before = len(ended)
     for group in sorted(job.groups, key=lambda g: not _is_of(session.checkpoint, g)):  # the interrupted one first
         if any((m.trial, m.seed) not in session.ended for m in group.members):
-            _run_group(job, session, keeper, group, train, valid)
+            _run_group(job, session, keeper, group)
             session.flush()
 
 
-def _run_group(job: Job, session: Session, keeper: Keeper, group: Group, train: Batch, valid: Batch) -> None:
+def _run_group(job: Job, session: Session, keeper: Keeper, group: Group) -> None:
+    devices = Devices(min(len(sharding.available()), len(group.members)))
+    train, valid = jax.device_put((job.train, job.valid), devices.copies)
+
     def tile_of(width: int) -> Any:
         return make_tile(group.training, group.evaluate, width=width, objective=job.objective, direction=job.direction)
 
-    programs = Programs(tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size)
-    plan = _plan(job, session, group, programs, train)
-    session.notify(group.title, f"compiling {plan.width} side by side")
+    programs = Programs(tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices)
+    plan = _plan(job, session, group, programs, train, devices)
+    session.notify(group.title, f"compiling {plan.width * devices.count} side by side")
     compiled = Compiled(
         programs.init(plan.width),
         {n: programs.segment(plan.width, n) for r in group.rounds for n in planning.lengths(r, plan.segment)},
         programs.validate(plan.width),
     )
     session.compile_seconds += programs.seconds
-    pending = [m for m in group.members if (m.trial, m.seed) not in session.ended]
-    interrupted = session.checkpoint if _is_of(session.checkpoint, group) else None
-    for members in _tiles(job, group, pending, interrupted, plan.width):
-        start = _start(session, compiled, members, plan.width, interrupted)
-        interrupted = None
-        _run_tile(job, session, keeper, group, plan, compiled, members, start, train, valid)
+    ready = Ready(group, plan, devices, compiled, train, valid)
+    saved = session.checkpoint if _is_of(session.checkpoint, group) else None
+    begun: list[Member] = []
+    if saved is not None:
+        begun = _members_of(saved, group)
+        for first in range(0, len(begun), ready.lanes):
+            members = begun[first : first + ready.lanes]
+            _run_tiles(job, session, keeper, ready, members, _go_on(session, ready, saved, first))
+    pending = [m for m in group.members if m not in begun and (m.trial, m.seed) not in session.ended]
+    for members in _tiles(job, pending, ready.lanes):
+        _run_tiles(job, session, keeper, ready, members, Start(_fresh(ready, members)))
 
 
 def _is_of(saved: dict[str, Any] | None, group: Group) -> bool:
@@ -146,7 +179,13 @@ def _is_of(saved: dict[str, Any] | None, group: Group) -> bool:
     return saved is not None and saved["group"] == group.id and asked.issuperset(map(tuple, saved["members"]))
 
 
-def _plan(job: Job, session: Session, group: Group, programs: Programs, train: Batch) -> Plan:
+def _members_of(saved: dict[str, Any], group: Group) -> list[Member]:
+    """The members of a checkpoint's tiles, in their order."""
+    by_name = {(m.trial, m.seed): m for m in group.members}
+    return [by_name[trial, seed] for trial, seed in saved["members"]]
+
+
+def _plan(job: Job, session: Session, group: Group, programs: Programs, train: Batch, devices: Devices) -> Plan:
     if group.id in session.plans:
         past = session.plans[group.id]
         rates = {int(width): rate for width, rate in past["rates"].items()}
@@ -169,56 +208,46 @@ def _plan(job: Job, session: Session, group: Group, programs: Programs, train: B
         steps=sum(group.rounds),
         round_steps=group.rounds[0],
         probe=probe,
+        devices=devices.count,
         width=job.width,
         notify=lambda text: session.notify(group.title, text),
     )
     rates = {str(width): rate for width, rate in plan.rates.items()}
-    record = {"width": plan.width, "segment": plan.segment, "rates": rates, "why": plan.why}
+    record = {"width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why}
     session.emit({"type": "plan", "group": group.id, "title": group.title, **record})
     session.plans[group.id] = record
     return plan
 
 
-def _tiles(
-    job: Job, group: Group, pending: Sequence[Member], interrupted: dict[str, Any] | None, width: int
-) -> Iterator[list[Member]]:
-    """The interrupted tile first, as it was; then the others in full tiles, of one seed each if batches vary."""
-    begun = [tuple(pair) for pair in interrupted["members"]] if interrupted else []
-    if begun:
-        by_name = {(m.trial, m.seed): m for m in group.members}
-        yield [by_name[pair] for pair in begun]
-    rest = [m for m in pending if (m.trial, m.seed) not in begun]
-    queues = [[m for m in rest if m.seed == s] for s in sorted({m.seed for m in rest})] if job.vary_batches else [rest]
+def _tiles(job: Job, members: Sequence[Member], lanes: int) -> Iterator[list[Member]]:
+    """As many members as there are lanes at a time; of one seed each if batches vary."""
+    seeds = sorted({m.seed for m in members})
+    queues = [[m for m in members if m.seed == seed] for seed in seeds] if job.vary_batches else [members]
     for queue in queues:
-        for first in range(0, len(queue), width):
-            yield queue[first : first + width]
+        for first in range(0, len(queue), lanes):
+            yield list(queue[first : first + lanes])
 
 
-def _start(
-    session: Session, compiled: Compiled, members: list[Member], width: int, interrupted: dict[str, Any] | None
-) -> Start:
-    padded = _padded(members, width)
-    lanes = compiled.init(_member_seeds(padded), stack_hparams([m.hparams for m in padded]))
-    if interrupted is None:
-        return Start(lanes)
-    stored = checkpoint.load(session.directory / interrupted["path"], {"lanes": lanes, "totals": _zeros(interrupted)})
-    totals = {name: np.asarray(value, np.float64) for name, value in stored["totals"].items()}
-    return Start(stored["lanes"], interrupted["round"], interrupted["piece"], totals or None)
+def _fresh(ready: Ready, members: Sequence[Member]) -> Lane:
+    padded = _padded(members, ready.lanes)
+    seeds = np.array([m.seed for m in padded], np.uint32)
+    return ready.compiled.init(seeds, stack_hparams([m.hparams for m in padded]))
 
 
-def _run_tile(
-    job: Job,
-    session: Session,
-    keeper: Keeper,
-    group: Group,
-    plan: Plan,
-    compiled: Compiled,
-    members: list[Member],
-    start: Start,
-    train: Batch,
-    valid: Batch,
-) -> None:
-    hparams = stack_hparams([m.hparams for m in _padded(members, plan.width)])
+def _go_on(session: Session, ready: Ready, saved: dict[str, Any], first: int) -> Start:
+    """Where a checkpoint was taken: its lanes from the first on, since there may be fewer devices now than then."""
+    rows = np.minimum(first + np.arange(ready.lanes), len(saved["members"]) - 1)
+    like = {"lanes": _fresh(ready, _members_of(saved, ready.group)[:1]), "totals": _zeros(saved)}
+    stored = checkpoint.load(session.directory / saved["path"], like)
+    lanes = jax.device_put(jax.tree.map(lambda x: x[rows], stored["lanes"]), ready.devices.lanes)
+    totals = {name: np.asarray(value, np.float64)[rows] for name, value in stored["totals"].items()}
+    return Start(lanes, saved["round"], saved["piece"], totals or None)
+
+
+def _run_tiles(job: Job, session: Session, keeper: Keeper, ready: Ready, members: list[Member], start: Start) -> None:
+    group, compiled, train = ready.group, ready.compiled, ready.train
+    hparams = stack_hparams([m.hparams for m in _padded(members, ready.lanes)])
+    hparams = jax.device_put(hparams, ready.devices.lanes)
     seed = members[0].seed if job.vary_batches else None
     lanes, first_piece, totals = start.lanes, start.piece, start.totals
     alive = _Alive()
@@ -227,18 +256,18 @@ def _run_tile(
         session.useful_steps -= int(totals["steps"][: len(members)].sum())  # counted by the session that did them
     for number in range(start.round, len(group.rounds)):
         indices, offset = _indices(job, group, train, number, seed), 0
-        pieces = planning.lengths(group.rounds[number], plan.segment)
+        pieces = planning.lengths(group.rounds[number], ready.plan.segment)
         sums = [totals] if totals else []
         for piece, length in enumerate(pieces):
             if piece >= first_piece:
                 jax.block_until_ready(sums[-2:-1])  # one segment runs and one waits: the clock is looked at in time
                 lanes, new = compiled.segment[length](lanes, hparams, train, indices[offset : offset + length])
                 sums.append(new)
-                session.lane_steps += plan.width * length
+                session.lane_steps += ready.lanes * length
                 if session.checkpoint_due() and (piece + 1 < len(pieces) or number + 1 < len(group.rounds)):
                     _save(session, group, members, lanes, number, piece + 1, sums)
             offset += length
-        lanes, metrics = compiled.validate(lanes, hparams, valid, np.int32(number + 1))
+        lanes, metrics = compiled.validate(lanes, hparams, ready.valid, np.int32(number + 1))
         session.later(_recording(job, session, group, members, number, sums, metrics, alive))
         first_piece, totals = 0, None
         if not alive.any:
@@ -248,7 +277,7 @@ def _run_tile(
 
 
 class _Alive:
-    """Whether any lane of a tile still trains, as far as the host knows."""
+    """Whether any lane still trains, as far as the host knows."""
 
     any = True
 
@@ -324,9 +353,5 @@ def _indices(job: Job, group: Group, train: Batch, number: int, seed: int | None
     return rows[: group.rounds[number]]
 
 
-def _padded(members: Sequence[Member], width: int) -> list[Member]:
-    return [*members, *[members[-1]] * (width - len(members))]
-
-
-def _member_seeds(members: Sequence[Member]) -> np.ndarray:
-    return np.array([m.seed for m in members], np.uint32)
+def _padded(members: Sequence[Member], lanes: int) -> list[Member]:
+    return [*members, *[members[-1]] * (lanes - len(members))]

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxopt_intro import trees
-from jaxopt_intro.sweeps import checkpoint
+from jaxopt_intro.sweeps import checkpoint, sharding
 from jaxopt_intro.sweeps.population import Lane
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.training import TrainState
@@ -73,7 +72,7 @@ class Keeper:
         best, last = lanes.best, lanes.state
         for which, weights, epoch in (("best", best, record["best_epoch"]), ("last", last, record["epoch"])):
             path = f"weights/{trial}-{seed}-{which}.npz"
-            params, model_state = trees.member((weights.params, weights.model_state), lane)
+            params, model_state = sharding.lane((weights.params, weights.model_state), lane)
             checkpoint.save_weights(self._session.directory / path, params, model_state)
             kept = {"type": "weights", "trial": trial, "seed": seed, "which": which, "epoch": epoch, "path": path}
             self._session.emit(kept)

@@ -1,4 +1,4 @@
-"""The plan of a group: how wide a tile is, chosen by measuring, once, and frozen in the run."""
+"""The plan of a group: how wide a device's tile is, chosen by measuring, once, and frozen in the run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import jax
 
 from jaxopt_intro import trees
 from jaxopt_intro.sweeps.population import Tile
+from jaxopt_intro.sweeps.sharding import Devices, available
 from jaxopt_intro.typing import Array, Batch, PyTree
 
 SEGMENT_SECONDS = 5.0
 WIDTHS = (1, 8, 64, 512)
-PROBE_STEPS = 64
-PROBE_SECONDS = 0.3
+PROBE_MEMBER_STEPS = 512
+PROBE_STEPS = (16, 64)
+PROBE_SECONDS = 0.2
 HEADROOM = 0.6
 
 
@@ -24,9 +26,9 @@ class Plan(NamedTuple):
     """What was decided for a group.
 
     Attributes:
-        width: The number of lanes, W.
+        width: The number of lanes on a device, W.
         segment: The steps of a compiled call; the last call of an epoch may be shorter.
-        rates: Member-steps a second at each width that was measured.
+        rates: Member-steps a second on all devices at each width that was measured.
         why: The reason for the width, in words.
     """
 
@@ -37,67 +39,89 @@ class Plan(NamedTuple):
 
 
 class Programs:
-    """Compiles a group's tile at the widths and lengths that are asked for, each once, and counts the seconds.
+    """Compiles a group's tiles at the widths and lengths that are asked for, each once, and counts the seconds.
 
     Args:
-        make_tile: `width -> Tile`.
+        make_tile: `width -> Tile`, the functions of the tile of one device.
         hparams: The names of the numbers that are lanes.
-        train: The training split, on the device.
-        valid: The validation split, on the device.
+        train: The training split.
+        valid: The validation split.
         batch_size: Examples in a batch.
+        devices: Those that train a tile each.
     """
 
     def __init__(
-        self, make_tile: Callable[[int], Tile], hparams: list[str], train: Batch, valid: Batch, batch_size: int
+        self,
+        make_tile: Callable[[int], Tile],
+        hparams: list[str],
+        train: Batch,
+        valid: Batch,
+        batch_size: int,
+        devices: Devices,
     ):
-        self._make_tile, self._hparams, self._batch_size = make_tile, hparams, batch_size
+        self._make_tile, self._hparams, self._batch_size, self._devices = make_tile, hparams, batch_size, devices
         self._train, self._valid = _shapes(train), _shapes(valid)
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._lane: Any = None
         self.seconds = 0.0
 
     def init(self, width: int) -> Callable[..., Any]:
-        """Returns a tile's compiled `init`."""
-        return self._get(("init", width), lambda tile, lanes, numbers: jax.jit(tile.init).lower(_seeds(width), numbers))
+        """Returns the tiles' compiled `init`."""
+
+        def lower(tile: Tile, lanes: Any, numbers: Any) -> Any:
+            return self._jit(tile.init, copies=0).lower(_shape(width * self._devices.count, "uint32"), numbers)
+
+        return self._get(("init", width), lower)
 
     def segment(self, width: int, length: int) -> Callable[..., Any]:
-        """Returns a tile's compiled `segment` of so many steps; it takes its lanes' buffers over."""
+        """Returns the tiles' compiled `segment` of so many steps; it takes the lanes' buffers over."""
         indices = jax.ShapeDtypeStruct((length, self._batch_size), "int32")
 
         def lower(tile: Tile, lanes: Any, numbers: Any) -> Any:
-            return jax.jit(tile.segment, donate_argnums=0).lower(lanes, numbers, self._train, indices)
+            return self._jit(tile.segment, donate_argnums=0).lower(lanes, numbers, self._train, indices)
 
         return self._get(("segment", width, length), lower)
 
     def validate(self, width: int) -> Callable[..., Any]:
-        """Returns a tile's compiled `validate`; it takes its lanes' buffers over."""
+        """Returns the tiles' compiled `validate`; it takes the lanes' buffers over."""
         epoch = jax.ShapeDtypeStruct((), "int32")
 
         def lower(tile: Tile, lanes: Any, numbers: Any) -> Any:
-            return jax.jit(tile.validate, donate_argnums=0).lower(lanes, numbers, self._valid, epoch)
+            return self._jit(tile.validate, donate_argnums=0).lower(lanes, numbers, self._valid, epoch)
 
         return self._get(("validate", width), lower)
 
     def blank(self, width: int) -> tuple[Any, dict[str, Any]]:
         """Returns lanes and numbers of zeros, to measure with."""
-        numbers = self._numbers(width)
-        lanes = jax.eval_shape(self._make_tile(width).init, _seeds(width), numbers)
-        return trees.zeros_of(lanes), trees.zeros_of(numbers)
+        blank = trees.zeros_of((self._lanes(width), self._numbers(width)))
+        return jax.device_put(blank, self._devices.lanes)
 
     def _get(self, key: tuple[Any, ...], lower: Callable[..., Any]) -> Callable[..., Any]:
         if key not in self._compiled:
             start = time.perf_counter()
-            tile, numbers = self._make_tile(key[1]), self._numbers(key[1])
-            lanes = jax.eval_shape(tile.init, _seeds(key[1]), numbers)
-            self._compiled[key] = lower(tile, lanes, numbers).compile()
+            tiles = self._devices.spread(self._make_tile(key[1]))
+            self._compiled[key] = lower(tiles, self._lanes(key[1]), self._numbers(key[1])).compile()
             self.seconds += time.perf_counter() - start
         return self._compiled[key]
 
+    def _jit(self, function: Callable[..., Any], copies: int = 2, **options: Any) -> Any:
+        """Every function takes two arguments of lanes, then those that each device has whole, and returns lanes."""
+        shardings = (self._devices.lanes,) * 2 + (self._devices.copies,) * copies
+        return jax.jit(function, in_shardings=shardings, out_shardings=self._devices.lanes, **options)
+
+    def _lanes(self, width: int) -> Any:
+        """The shapes of the lanes, from those of one, which are found once: tracing takes longer than a probe."""
+        if self._lane is None:
+            numbers = {name: _shape(1, "float32") for name in self._hparams}
+            self._lane = jax.eval_shape(self._make_tile(1).init, _shape(1, "uint32"), numbers)
+        return jax.tree.map(lambda x: x.update(shape=(width * self._devices.count, *x.shape[1:])), self._lane)
+
     def _numbers(self, width: int) -> dict[str, jax.ShapeDtypeStruct]:
-        return {name: jax.ShapeDtypeStruct((width,), "float32") for name in self._hparams}
+        return {name: _shape(width * self._devices.count, "float32") for name in self._hparams}
 
 
-def _seeds(width: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((width,), "uint32")
+def _shape(length: int, dtype: str) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((length,), dtype)
 
 
 def choose(
@@ -107,6 +131,7 @@ def choose(
     steps: int,
     round_steps: int,
     probe: Callable[[int, int], float],
+    devices: int = 1,
     width: int | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Plan:
@@ -120,7 +145,8 @@ def choose(
         members: How many members the group has.
         steps: How many steps each trains.
         round_steps: Steps between two validations.
-        probe: `(width, length) -> seconds` of one segment of that length.
+        probe: `(width, length) -> seconds` of one segment of that length, on all devices at once.
+        devices: How many devices train a tile each.
         width: Takes this width without comparing others.
         notify: Told in words what is going on.
 
@@ -130,18 +156,20 @@ def choose(
     Raises:
         MemoryError: Not even the narrowest tile fits.
     """
-    length = min(round_steps, PROBE_STEPS)
+    fewest, most = PROBE_STEPS
     rates: dict[int, float] = {}
     best, slower, why = 0, 0, ""
-    for candidate in [width] if width else _candidates(members):
-        notify(f"measuring {candidate} side by side")
+    for candidate in [width] if width else _candidates(-(-members // devices)):
+        lanes = candidate * devices
+        notify(f"measuring {lanes} side by side")
         begin = time.perf_counter()
+        length = min(round_steps, most, max(fewest, PROBE_MEMBER_STEPS // candidate))
         if not _fits(programs.segment(candidate, length)):
-            why = f"{candidate} would not fit in memory"
+            why = f"{lanes} would not fit in memory"
             break
-        rates[candidate] = candidate * length / probe(candidate, length)
+        rates[candidate] = lanes * length / probe(candidate, length)
         spent = time.perf_counter() - begin
-        left = {w: _seconds(w, rate, members, steps) for w, rate in rates.items()}
+        left = {w: _seconds(w * devices, rate, members, steps) for w, rate in rates.items()}
         faster = not best or left[candidate] < 0.95 * left[best]
         best, slower = (candidate, 0) if faster else (best, slower + 1)
         if slower == 2 or left[candidate] > 1.5 * left[best]:
@@ -150,10 +178,10 @@ def choose(
         if left[best] < spent:
             why = "measuring another would take longer than the rest"
             break
-        why = "all at once" if best == members else "the fastest measured"
+        why = "all at once" if best * devices >= members else "the fastest measured"
     if not best:
         raise MemoryError(f"{why}: got a program that needs more than this device has. Use a smaller batch_size.")
-    segment = _even(round_steps, max(1, min(round_steps, int(SEGMENT_SECONDS * rates[best] / best))))
+    segment = _even(round_steps, max(1, min(round_steps, int(SEGMENT_SECONDS * rates[best] / (best * devices)))))
     return Plan(best, segment, rates, "asked for" if width else why)
 
 
@@ -183,9 +211,9 @@ def _candidates(members: int) -> Iterator[int]:
         yield width
 
 
-def _seconds(width: int, rate: float, members: int, steps: int) -> float:
+def _seconds(lanes: int, rate: float, members: int, steps: int) -> float:
     """How long all members take, padding included."""
-    return -(-members // width) * width * steps / rate
+    return -(-members // lanes) * lanes * steps / rate
 
 
 def _fits(compiled: Any) -> bool:
@@ -198,12 +226,12 @@ def _fits(compiled: Any) -> bool:
 
 
 def memory_limit() -> int | None:
-    """Returns the bytes of memory that the default device may use, or None where nobody says."""
-    stats = jax.devices()[0].memory_stats() or {}
+    """Returns the bytes of memory that one device may use, or None where nobody says."""
+    stats = available()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     if jax.default_backend() == "cpu" and hasattr(os, "sysconf"):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(available())
     return None
 
 

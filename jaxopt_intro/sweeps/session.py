@@ -137,8 +137,8 @@ class Session:
             raise KeyboardInterrupt
 
     def drop_checkpoint(self) -> None:
-        """Forgets the checkpoint of a tile that has ended."""
-        if self.checkpoint is not None:
+        """Forgets the checkpoint once all its members have ended."""
+        if self.checkpoint is not None and self.ended.keys() >= set(map(tuple, self.checkpoint["members"])):
             record = {"type": "checkpoint", "group": self.checkpoint["group"], "path": None}
             self._journal.append(record)
             checkpoint.remove(self.directory / self.checkpoint["path"])
