@@ -283,6 +283,7 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--penalty", nargs="+", help="l1, l2, or functions")
     parts.add_argument("--augment", help="a function of images")
     parts.add_argument("--after-update", help="a function of parameters, such as a projection")
+    parts.add_argument("--stopping", help="early_stopping, whose patience is then a number of the space")
     parts.add_argument("--metrics", nargs="+", help="accuracy, squared_error, or functions")
     parts.add_argument("--objective", help="the metric, or loss, whose validation decides")
     parts.add_argument("--direction", choices=["max", "min"], help="which is better, for a metric of your own")

@@ -14,7 +14,7 @@ from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.sweeps.space import Trial
 
-PART_FIELDS = ("model", "optimizer", "loss", "penalty", "augment", "after_update")
+PART_FIELDS = ("model", "optimizer", "loss", "penalty", "augment", "after_update", "stopping")
 CHOICE_FIELDS = (*PART_FIELDS, "batch_size")
 
 
@@ -30,6 +30,8 @@ class Experiment:
         penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
         augment: `(inputs, *, key, ...) -> inputs`, or None.
         after_update: `(params, *, ...) -> params`, or None.
+        stopping: "early_stopping", or a function that makes an `EarlyStopping`; it sees the objective, of which less is
+            better, after every epoch. A trial that stops keeps its best weights; its later epochs are NaN.
         metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes.
         objective: The metric, or "loss", whose validation decides; None means accuracy for classes, else the loss.
         direction: "max" or "min"; None asks the metric's table entry.
@@ -62,6 +64,7 @@ class Experiment:
     penalty: Any = ()
     augment: Any = None
     after_update: Any = None
+    stopping: Any = None
     metrics: Sequence[Any] | None = None
     objective: str | None = None
     direction: str | None = None

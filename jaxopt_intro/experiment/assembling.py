@@ -20,9 +20,11 @@ from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.metrics import METRICS
 from jaxopt_intro.models import MODELS, from_constructor, from_linen, from_nnx
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES
+from jaxopt_intro.regularizers import PENALTIES, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
 from jaxopt_intro.typing import Array, Model, PyTree, Training
+
+CONSTRUCTORS = ("model", "optimizer", "stopping")  # their functions make a part; all others are the part
 
 
 class Assembly(NamedTuple):
@@ -36,6 +38,7 @@ class Assembly(NamedTuple):
         prepare: `inputs -> inputs`: cast and normalization.
         parts: The parts, for the router.
         metrics: The metrics by name.
+        stopping: `hparams -> early stopping` of one member, or None.
     """
 
     training: Training
@@ -45,6 +48,7 @@ class Assembly(NamedTuple):
     prepare: Callable[[PyTree], PyTree]
     parts: list[Part]
     metrics: dict[str, Callable[..., Any]]
+    stopping: Callable[[Mapping[str, Any]], EarlyStopping] | None
 
 
 def assemble(
@@ -68,21 +72,34 @@ def assemble(
         ValueError: A name is unknown, or an option or number belongs to no part.
     """
     bound = _bind(_raw(experiment, dataset.info), options or {}, fixed or {})
-    model, loss, optimizer, augment, after_update, *penalties = bound
+    model, loss, optimizer, augment, after_update, *penalties, stopping = bound
     model = from_constructor(model)
     metrics = _metrics(experiment, dataset.info)
     prepare = make_prepare(dataset.info)
     example = jax.tree.map(lambda x: x[: min(2, len(x))], dataset.train)
-    made = training.make_training(
+    made_init, made_step = training.make_training(
         model, loss, optimizer, example=example, penalty=penalties, prepare=prepare, augment=augment,
         after_update=after_update, metrics=metrics,
     )  # fmt: skip
     parts = training.parts_of(model, loss, optimizer, augment=augment, after_update=after_update, penalties=penalties)
+    own = len(parts)
+    parts = [*parts, _part("stopping", stopping, routing.numbers)]
+
+    def of_training(hparams: Mapping[str, Any]) -> dict[str, Any]:
+        elsewhere = [n for n, r in routing.known_routes(parts, hparams).items() if r.index >= own]
+        return {name: value for name, value in hparams.items() if name not in elsewhere}
+
+    def stopping_of(hparams: Mapping[str, Any]) -> EarlyStopping:
+        return stopping(**routing.deliver(parts, routing.known_routes(parts, hparams), hparams)[own])
 
     def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
         return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
 
-    return Assembly(made, evaluate, model, loss, prepare, parts, metrics)
+    made = Training(
+        lambda key, hparams: made_init(key, of_training(hparams)),
+        lambda state, batch, hparams: made_step(state, batch, of_training(hparams)),
+    )
+    return Assembly(made, evaluate, model, loss, prepare, parts, metrics, stopping_of if stopping else None)
 
 
 def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[Part]:
@@ -162,6 +179,7 @@ def _raw(experiment: Experiment, info: Info) -> list[tuple[str, Any]]:
         ("augment", None if experiment.augment is None else _function(experiment.augment, {}, "augmentation")),
         ("after_update", None if experiment.after_update is None else _function(experiment.after_update, {}, "update")),
         *(("penalty", _function(p, PENALTIES, "penalty")) for p in penalties),
+        ("stopping", None if experiment.stopping is None else _function(experiment.stopping, STOPPING, "stopping")),
     ]
 
 
@@ -254,7 +272,7 @@ def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Map
 def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Part:
     if function is None:
         return Part(role, "", ())
-    return Part(role, routing.own_name(function), takes(function, constructs=role in ("model", "optimizer")))
+    return Part(role, routing.own_name(function), takes(function, constructs=role in CONSTRUCTORS))
 
 
 def _without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:
@@ -269,7 +287,7 @@ def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]
     functions = {name: metric.function for name, metric in METRICS.items()}
     found = [_function(m, functions, "metric") for m in ([asked] if isinstance(asked, str) else asked)]
     names = [routing.own_name(f) for f in found]
-    taken = {"loss", "penalty", "grad_norm", "update_norm", "steps", "failed_at"}
+    taken = {"loss", "penalty", "grad_norm", "update_norm", "steps", "failed_at", "stopped_at"}
     if taken.intersection(names) or len(set(names)) < len(names):
         raise ValueError(
             f"metrics: got {', '.join(names)}; expected different names, none of them "

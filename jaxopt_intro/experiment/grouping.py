@@ -139,7 +139,8 @@ def groups(
         ]
         rounds = _rounds(program.experiment, dataset)
         assembly, size = program.assembly, program.experiment.batch_size
-        made.append(Group(program.id, program.title, assembly.training, assembly.evaluate, members, size, rounds))
+        functions = assembly.training, assembly.evaluate, assembly.stopping
+        made.append(Group(program.id, program.title, *functions, members, size, rounds))
     return made
 
 
@@ -162,7 +163,11 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
     def shapes(traced: Any, fixed: Any) -> Any:
         assembly = assemble(experiment, dataset, options, fixed)
         state, batch = _first_step(assembly, experiment, dataset, jax.random.key(0), traced)
-        return assembly.evaluate(state, batch, traced)
+        metrics = assembly.evaluate(state, batch, traced)
+        if assembly.stopping is None:
+            return metrics
+        stopping = assembly.stopping(traced)
+        return metrics, stopping.update(stopping.init(), metrics["loss"])
 
     try:
         parts = assemble(experiment, dataset, options).parts
@@ -232,7 +237,9 @@ def _program(
 
 def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     """The experiment's parts, chosen or not: a trial means the same either way."""
-    parts = {name: distributions.plain(getattr(experiment, name)) for name in CHOICE_FIELDS}
+    # Parts that are not asked for are left out, so that a field that a later release adds changes no id.
+    given = {name: getattr(experiment, name) for name in CHOICE_FIELDS}
+    parts = {name: distributions.plain(value) for name, value in given.items() if value is not None}
     batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
     return {**parts, **batches, "data": dataset.info.fingerprint}
 
