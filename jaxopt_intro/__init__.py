@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "data", "distributions", "experiment", "journal", "losses", "metrics", "models", "optimizers",
+    "augmentations", "data", "distributions", "experiment", "journal", "losses", "metrics", "models", "optimizers",
     "regularizers", "results", "routing", "schedules", "sweeps", "training", "trees", "typing",
 )  # fmt: skip
 _NAMES = {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float
 
 from jaxopt_intro import routing, trees
+from jaxopt_intro.augmentations import of_mixed
 from jaxopt_intro.losses import reduction
+from jaxopt_intro.metrics import accuracy
 from jaxopt_intro.routing import Part
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
 
@@ -56,11 +60,11 @@ def parts_of(
     loss: Callable[..., Any],
     make_optimizer: Callable[..., Any],
     *,
-    augment: Callable[..., Any] | None = None,
     after_update: Callable[..., Any] | None = None,
     penalties: Sequence[Callable[..., Any]] = (),
+    augmentations: Sequence[Callable[..., Any]] = (),
 ) -> list[Part]:
-    """Describes the parts of a training for the router: these five, then the penalties.
+    """Describes the parts of a training for the router: these four, then the penalties, then the augmentations.
 
     Examples:
         >>> from jaxopt_intro import losses, models, optimizers
@@ -73,9 +77,9 @@ def parts_of(
         Part("model", model.name, model.hyperparameters),
         _function_part("loss", loss),
         Part("optimizer", routing.own_name(make_optimizer), routing.numbers(make_optimizer, constructs=True)),
-        Part("augment", "", ()) if augment is None else _function_part("augment", augment),
         Part("after_update", "", ()) if after_update is None else _function_part("after_update", after_update),
         *(_function_part("penalty", p) for p in penalties),
+        *(Part("augment", routing.own_name(a), routing.numbers(of_data(a), constructs=True)) for a in augmentations),
     ]
 
 
@@ -87,7 +91,7 @@ def make_training(
     example: Batch,
     penalty: Callable[..., Array] | Sequence[Callable[..., Array]] = (),
     prepare: Callable[[PyTree], PyTree] | None = None,
-    augment: Callable[..., PyTree] | None = None,
+    augment: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
     after_update: Callable[..., PyTree] | None = None,
     metrics: Mapping[str, Callable[..., Array]] | None = None,
 ) -> Training:
@@ -103,7 +107,9 @@ def make_training(
         example: A batch; its inputs' shapes are the model's.
         penalty: One or several `(params, *, ...) -> scalar`. One that takes `factors` gets `trees.kernels(params)`.
         prepare: `inputs -> inputs`, such as a cast and a normalization; the same for all members.
-        augment: `(inputs, ..., *, key) -> inputs`, after `prepare`, at training steps only.
+        augment: One or several `(inputs, ..., *, key) -> inputs`, in order, after `prepare`, at training steps only.
+            One that takes `targets` is `(inputs, targets, ..., *, key) -> (inputs, targets)`. All their numbers are
+            hyperparameters, positional ones too; each has a key of its own.
         after_update: `(params, *, ...) -> params`, after each update: a projection.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
 
@@ -126,8 +132,11 @@ def make_training(
         (3,)
     """
     penalties = (penalty,) if callable(penalty) else tuple(penalty)
-    parts = parts_of(model, loss, make_optimizer, augment=augment, after_update=after_update, penalties=penalties)
-    prepare = prepare or (lambda inputs: inputs)
+    augmentations = (augment,) if callable(augment) else tuple(augment)
+    parts = parts_of(
+        model, loss, make_optimizer, after_update=after_update, penalties=penalties, augmentations=augmentations
+    )
+    prepare, metrics = prepare or (lambda inputs: inputs), metrics or {}
 
     def given(hparams: Hparams) -> list[dict[str, Any]]:
         return routing.deliver(parts, routing.route(parts, hparams), hparams)
@@ -140,20 +149,20 @@ def make_training(
         return TrainState(jnp.zeros((), jnp.int32), own, params, model_state, opt_state)
 
     def objective(params: PyTree, model_state: PyTree, batch: Batch, key: Array, hparams: Hparams) -> Any:
-        for_model, for_loss, _, _, _, *for_penalties = given(hparams)
+        for_model, for_loss, _, _, *others = given(hparams)
         outputs, model_state = model.apply(params, model_state, batch[0], train=True, key=key, hparams=for_model)
-        data_loss = reduction.mean(loss_values(loss, outputs, batch[1], for_loss))
-        total = sum(map(_penalty_value, penalties, [params] * len(penalties), for_penalties), jnp.zeros(()))
-        measured = {name: reduction.mean(f(outputs, batch[1])) for name, f in (metrics or {}).items()}
+        data_loss = reduction.mean(of_mixed(lambda t: loss_values(loss, outputs, t, for_loss), batch[1]))
+        total = sum(map(_penalty_value, penalties, [params] * len(penalties), others), jnp.zeros(()))
+        measured = {n: reduction.mean(of_mixed(functools.partial(f, outputs), batch[1])) for n, f in metrics.items()}
         return data_loss + total, (model_state, data_loss, total, measured)
 
     def step(state: TrainState, batch: Batch, hparams: Hparams) -> tuple[TrainState, TrainInfo]:
-        _, _, for_optimizer, for_augment, for_after_update, *_ = given(hparams)
+        _, _, for_optimizer, for_after_update, *others = given(hparams)
         key = jax.random.fold_in(state.key, state.step)
-        inputs = prepare(batch[0])
-        if augment is not None:
-            inputs = augment(inputs, **for_augment, key=jax.random.fold_in(key, 1))
-        arguments = state.model_state, (inputs, batch[1]), jax.random.fold_in(key, 0), hparams
+        batch = prepare(batch[0]), batch[1]
+        for i, (function, numbers) in enumerate(zip(augmentations, others[len(penalties) :], strict=True), 1):
+            batch = _augmented(function, batch, numbers, jax.random.fold_in(key, i))
+        arguments = state.model_state, batch, jax.random.fold_in(key, 0), hparams
         (value, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params, *arguments)
         model_state, data_loss, total, measured = aux
         optimizer = optax.with_extra_args_support(make_optimizer(**for_optimizer))
@@ -239,6 +248,94 @@ def evaluate(
     return {name: total / count for name, total in totals.items()}
 
 
+def robustness(
+    model: Model,
+    params: PyTree,
+    model_state: PyTree,
+    data: Batch,
+    augmentation: Callable[..., Array],
+    strengths: Float[Array, " strengths"],
+    *,
+    key: Array,
+    hparams: Hparams | None = None,
+    prepare: Callable[[PyTree], PyTree] | None = None,
+    metric: Callable[..., Array] = accuracy,
+    batch_size: int = 256,
+) -> Float[Array, " strengths"]:
+    """Returns the accuracy on augmented examples at each of several strengths, every example counted exactly once.
+
+    Each example draws from `fold_in(key, its row)`, the same draws at every strength: the curve is smooth, and neither
+    the batch size nor the other examples change what an example looks like.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        model_state: Its other variables.
+        data: Inputs and targets.
+        augmentation: `(inputs, strength, *, key) -> inputs`, such as `augmentations.rotate`.
+        strengths: The strengths; they run side by side. May be traced.
+        key: A key for this call alone.
+        hparams: The model's hyperparameters; those of other parts are left alone.
+        prepare: As in `make_training`; it comes before the augmentation.
+        metric: `(outputs, targets) -> [batch]`.
+        batch_size: At most so many examples at a time, for each strength.
+
+    Returns:
+        The mean of the metric at each strength. Under `vmap` over `params` and `model_state`, for each member.
+
+    Raises:
+        ValueError: There are no examples, the metric returned a wrong shape, or `strengths` is no vector.
+
+    Examples:
+        >>> from jaxopt_intro import augmentations, models
+        >>> data = jnp.arange(8.0).reshape(2, 2, 2, 1), jnp.array([0, 1])
+        >>> model = models.linear(outputs=2)
+        >>> params, model_state = model.init(jax.random.key(0), data[0], {})
+        >>> strengths = jnp.array([0.0, 0.1, 0.2])
+        >>> robustness(
+        ...     model, params, model_state, data, augmentations.noise, strengths, key=jax.random.key(1)).shape
+        (3,)
+    """
+    strengths = jnp.asarray(strengths)
+    if strengths.ndim != 1:
+        raise ValueError(
+            f"robustness: got strengths of shape {strengths.shape}; expected a vector. Pass jnp.array([strength])."
+        )
+    inputs, targets = data
+    rows = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
+    state = TrainState(jnp.zeros((), jnp.int32), key, params, model_state, ())
+
+    def at(strength: Array) -> Scalar:
+        def augmented(numbered: tuple[PyTree, Array]) -> PyTree:
+            prepared = numbered[0] if prepare is None else prepare(numbered[0])
+            return jax.vmap(alone)(prepared, numbered[1])
+
+        def alone(example: PyTree, row: Array) -> PyTree:
+            batch = jax.tree.map(lambda x: x[None], example)
+            changed = augmentation(batch, strength, key=jax.random.fold_in(key, row))
+            return jax.tree.map(lambda x: x[0], changed)
+
+        numbered = (inputs, rows), targets
+        measured = evaluate(
+            model, state, numbered, hparams or {},
+            metrics={"metric": metric}, prepare=augmented, batch_size=batch_size,
+        )  # fmt: skip
+        return measured["metric"]
+
+    return jax.vmap(at)(strengths)
+
+
+def of_data(augmentation: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns an augmentation whose inputs, and targets where it takes them, are set: the others are its numbers.
+
+    Examples:
+        >>> from jaxopt_intro import augmentations
+        >>> list(routing.parameters(of_data(augmentations.mixup)))
+        ['strength', 'key']
+    """
+    return functools.partial(augmentation, *[None] * (1 + _takes_targets(augmentation)))
+
+
 def loss_values(loss: Callable[..., Array], outputs: PyTree, targets: PyTree, numbers: Mapping[str, Any]) -> Array:
     """Calls a loss and checks that it returned a value for each example.
 
@@ -276,6 +373,16 @@ def _checked(role: str, function: Callable[..., Any], values: Any, targets: PyTr
 
 def _function_part(role: str, function: Callable[..., Any]) -> Part:
     return Part(role, routing.own_name(function), routing.numbers(function, constructs=False))
+
+
+def _augmented(function: Callable[..., Any], batch: Batch, numbers: Mapping[str, Any], key: Array) -> Batch:
+    if _takes_targets(function):
+        return function(*batch, **numbers, key=key)
+    return function(batch[0], **numbers, key=key), batch[1]
+
+
+def _takes_targets(function: Callable[..., Any]) -> bool:
+    return "targets" in routing.parameters(function)
 
 
 def _penalty_value(function: Callable[..., Array], params: PyTree, numbers: Mapping[str, Any]) -> Scalar:

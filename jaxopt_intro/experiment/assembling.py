@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from jaxopt_intro import distributions, routing, training
+from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment
@@ -23,6 +24,8 @@ from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.regularizers import PENALTIES
 from jaxopt_intro.routing import Part
 from jaxopt_intro.typing import Array, Model, PyTree, Training
+
+_SEVERAL = ("penalty", "augment")
 
 
 class Assembly(NamedTuple):
@@ -67,17 +70,21 @@ def assemble(
     Raises:
         ValueError: A name is unknown, or an option or number belongs to no part.
     """
-    bound = _bind(_raw(experiment, dataset.info), options or {}, fixed or {})
-    model, loss, optimizer, augment, after_update, *penalties = bound
+    raw = _raw(experiment, dataset.info)
+    bound = _bind(raw, options or {}, fixed or {})
+    model, loss, optimizer, after_update, *_ = bound
+    penalties, augmentations = ([f for (r, _), f in zip(raw, bound, strict=True) if r == role] for role in _SEVERAL)
     model = from_constructor(model)
     metrics = _metrics(experiment, dataset.info)
     prepare = make_prepare(dataset.info)
     example = jax.tree.map(lambda x: x[: min(2, len(x))], dataset.train)
     made = training.make_training(
-        model, loss, optimizer, example=example, penalty=penalties, prepare=prepare, augment=augment,
-        after_update=after_update, metrics=metrics,
+        model, loss, optimizer, example=example, penalty=penalties, prepare=prepare,
+        augment=augmentations, after_update=after_update, metrics=metrics,
     )  # fmt: skip
-    parts = training.parts_of(model, loss, optimizer, augment=augment, after_update=after_update, penalties=penalties)
+    parts = training.parts_of(
+        model, loss, optimizer, after_update=after_update, penalties=penalties, augmentations=augmentations
+    )
 
     def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
         return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
@@ -152,17 +159,33 @@ def direction_of(experiment: Experiment, info: Info) -> tuple[str, str]:
 
 def _raw(experiment: Experiment, info: Info) -> list[tuple[str, Any]]:
     """The parts as `(role, function)`: names looked up, nothing bound yet, in the order of `training.parts_of`."""
-    penalties = experiment.penalty
-    penalties = [penalties] if isinstance(penalties, str) or callable(penalties) else list(penalties or ())
+    penalties, augmentations = _several(experiment.penalty), _several(experiment.augment)
     makers = {name: method.make for name, method in METHODS.items()}
     return [
         ("model", _model_constructor(experiment.model, info.num_classes)),
         ("loss", _function(experiment.loss, LOSSES, "loss")),
         ("optimizer", _function(experiment.optimizer, makers, "optimizer")),
-        ("augment", None if experiment.augment is None else _function(experiment.augment, {}, "augmentation")),
         ("after_update", None if experiment.after_update is None else _function(experiment.after_update, {}, "update")),
         *(("penalty", _function(p, PENALTIES, "penalty")) for p in penalties),
+        *(("augment", _augmentation(a, info.num_classes)) for a in augmentations),
     ]
+
+
+def _several(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) or callable(value) else list(value or ())
+
+
+def _augmentation(value: Any, classes: int | None) -> Any:
+    function = _function(value, AUGMENTATIONS, "augmentation")
+    takes, name = routing.parameters(function), routing.own_name(function)
+    if "classes" not in takes or takes["classes"].default is not inspect.Parameter.empty:
+        return function
+    if classes is None:
+        raise ValueError(
+            f"augmentation {name}: takes classes, but the data has none to count; expected integer labels. Pass "
+            f"functools.partial({name}, classes=2)."
+        )
+    return routing.named(function, name, classes=classes)
 
 
 def _function(value: Any, table: Mapping[str, Any], what: str) -> Any:
@@ -254,7 +277,9 @@ def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Map
 def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Part:
     if function is None:
         return Part(role, "", ())
-    return Part(role, routing.own_name(function), takes(function, constructs=role in ("model", "optimizer")))
+    of_numbers = training.of_data(function) if role == "augment" else function
+    constructs = role in ("model", "optimizer", "augment")
+    return Part(role, routing.own_name(function), takes(of_numbers, constructs=constructs))
 
 
 def _without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:

@@ -185,7 +185,7 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
     for index, part in enumerate(needs):
         for name in part.hyperparameters:
             if routing.Route(index, name) not in routes.values():
-                short = part.name if part.role == "penalty" and len(part.hyperparameters) == 1 else name
+                short = part.name if part.role in ("penalty", "augment") and len(part.hyperparameters) == 1 else name
                 raise ValueError(
                     f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add "
                     f"{short!r} to the space; on the command line: --log-uniform {short} LOW HIGH, or --constant "
