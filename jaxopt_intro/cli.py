@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   jaxopt-intro sweep experiment.toml
   jaxopt-intro sweep runs/2026-11-22-153000-digits      (goes on where it stopped)"""
 
+LISTS = ["optimizers", "schedules", "losses", "penalties", "augmentations", "models", "metrics"]
 DEFAULT_SPACE = {
     "numbers": {"learning_rate": {"log_uniform": [1e-4, 1.0]}, "l2": {"log_uniform": [1e-6, 1e-2]}},
     "choices": {"optimizer": ["momentum", "adam"]},
@@ -217,12 +218,14 @@ def _data_prepare(asked: argparse.Namespace) -> int:
 
 
 def _list(asked: argparse.Namespace) -> int:
-    from jaxopt_intro import losses, metrics, models, optimizers, regularizers
+    from jaxopt_intro import augmentations, losses, metrics, models, optimizers, regularizers, schedules
 
     tables: dict[str, dict[str, Any]] = {
         "optimizers": {name: method.reference for name, method in optimizers.METHODS.items()},
         "losses": losses.LOSSES,
         "penalties": regularizers.PENALTIES,
+        "augmentations": augmentations.AUGMENTATIONS,
+        "schedules": schedules.SCHEDULES,
         "models": models.MODELS,
         "metrics": {name: metric.function for name, metric in metrics.METRICS.items()},
     }
@@ -258,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--data-dir", metavar="DIR", help="tensorflow-datasets' folder, for tfds: names")
     prepare.set_defaults(run=_data_prepare)
     what = commands.add_parser("list", help="list what is there by name")
-    what.add_argument("what", choices=["optimizers", "losses", "penalties", "models", "metrics"])
+    what.add_argument("what", choices=LISTS, metavar="WHAT", help=", ".join(LISTS))
     what.set_defaults(run=_list)
     return parser
 
@@ -281,8 +284,10 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--optimizer", help="sgd, momentum, adam, or a function such as optax:lion")
     parts.add_argument("--loss", help="softmax_cross_entropy (the default), weston_watkins, or a function")
     parts.add_argument("--penalty", nargs="+", help="l1, l2, or functions")
-    parts.add_argument("--augment", help="a function of images")
-    parts.add_argument("--after-update", help="a function of parameters, such as a projection")
+    parts.add_argument("--augment", nargs="+", help="shift, mixup, …, in order; see: jaxopt-intro list augmentations")
+    parts.add_argument("--schedule", nargs="+", help="warmup, cosine, …; see: jaxopt-intro list schedules")
+    parts.add_argument("--proximal", help="l1, …, as a step after each update; see: jaxopt-intro list proximals")
+    parts.add_argument("--after-update", nargs="+", help="max_norm, …; see: jaxopt-intro list projections")
     parts.add_argument("--stopping", help="early_stopping, whose patience is then a number of the space")
     parts.add_argument("--metrics", nargs="+", help="accuracy, squared_error, or functions")
     parts.add_argument("--objective", help="the metric, or loss, whose validation decides")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 # Arguments that the trainer gives: they are neither numbers nor options.
-_GIVEN = {"rngs", "example", "outputs", "self", "key"}
+_GIVEN = {"rngs", "example", "outputs", "classes", "self", "key"}
 
 
 class Part(NamedTuple):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float
 
 from jaxopt_intro import routing, trees
+from jaxopt_intro.augmentations import of_mixed
 from jaxopt_intro.losses import reduction
+from jaxopt_intro.metrics import accuracy
 from jaxopt_intro.routing import Part
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
+
+CONSTRUCTORS = ("model", "optimizer", "schedule", "stopping", "augment")  # all their arguments may be numbers
 
 
 class TrainState(NamedTuple):
@@ -51,32 +57,16 @@ class TrainInfo(NamedTuple):
     metrics: dict[str, Scalar]
 
 
-def parts_of(
-    model: Model,
-    loss: Callable[..., Any],
-    make_optimizer: Callable[..., Any],
-    *,
-    augment: Callable[..., Any] | None = None,
-    after_update: Callable[..., Any] | None = None,
-    penalties: Sequence[Callable[..., Any]] = (),
-) -> list[Part]:
-    """Describes the parts of a training for the router: these five, then the penalties.
+def parts_of(functions: Sequence[tuple[str, Any]]) -> list[Part]:
+    """Describes the parts of a training, each with its role, for the router.
 
     Examples:
-        >>> from jaxopt_intro import losses, models, optimizers
-        >>> parts = parts_of(models.linear(outputs=2), losses.weston_watkins, optimizers.momentum)
-        >>> [(part.role, part.name, part.hyperparameters) for part in parts[:3]]
-        [('model', 'linear', ()), ('loss', 'weston_watkins', ('margin',)),
-         ('optimizer', 'momentum', ('learning_rate', 'momentum'))]
+        >>> from jaxopt_intro import losses, models
+        >>> functions = [("model", models.linear(outputs=2)), ("loss", losses.weston_watkins)]
+        >>> [(part.role, part.name, part.hyperparameters) for part in parts_of(functions)]
+        [('model', 'linear', ()), ('loss', 'weston_watkins', ('margin',))]
     """
-    return [
-        Part("model", model.name, model.hyperparameters),
-        _function_part("loss", loss),
-        Part("optimizer", routing.own_name(make_optimizer), routing.numbers(make_optimizer, constructs=True)),
-        Part("augment", "", ()) if augment is None else _function_part("augment", augment),
-        Part("after_update", "", ()) if after_update is None else _function_part("after_update", after_update),
-        *(_function_part("penalty", p) for p in penalties),
-    ]
+    return [_part_of(role, function) for role, function in functions]
 
 
 def make_training(
@@ -87,8 +77,10 @@ def make_training(
     example: Batch,
     penalty: Callable[..., Array] | Sequence[Callable[..., Array]] = (),
     prepare: Callable[[PyTree], PyTree] | None = None,
-    augment: Callable[..., PyTree] | None = None,
-    after_update: Callable[..., PyTree] | None = None,
+    augment: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    schedule: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    proximal: Callable[..., PyTree] | None = None,
+    after_update: Callable[..., PyTree] | Sequence[Callable[..., PyTree]] = (),
     metrics: Mapping[str, Callable[..., Array]] | None = None,
 ) -> Training:
     """Makes the two functions of a training: `init(key, hparams)` and `step(state, batch, hparams)`.
@@ -103,15 +95,23 @@ def make_training(
         example: A batch; its inputs' shapes are the model's.
         penalty: One or several `(params, *, ...) -> scalar`. One that takes `factors` gets `trees.kernels(params)`.
         prepare: `inputs -> inputs`, such as a cast and a normalization; the same for all members.
-        augment: `(inputs, ..., *, key) -> inputs`, after `prepare`, at training steps only.
-        after_update: `(params, *, ...) -> params`, after each update: a projection.
+        augment: One or several `(inputs, ..., *, key) -> inputs`, in order, after `prepare`, at training steps only.
+            One that takes `targets` is `(inputs, targets, ..., *, key) -> (inputs, targets)`. All their numbers are
+            hyperparameters, positional ones too; each has a key of its own.
+        schedule: One or several `(**numbers) -> (step -> factor)`; their product multiplies the optimizer's learning
+            rate, and steps count from 0.
+        proximal: `(params, step, *, ...) -> params`, after each update, with the learning rate times the schedule as
+            its step. Momentum moves by `1 / (1 - momentum)` learning rates, so it weighs that much less there.
+        after_update: One or several `(params, *, ...) -> params`, in order, after each update: projections. They and
+            `proximal` get `trees.kernels(params)` if they take `factors`.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
 
     Returns:
         The training.
 
     Raises:
-        ValueError: At the first call: a name in `hparams` that no part takes, or a part returned a wrong shape.
+        ValueError: The optimizer takes no learning rate, but there is a schedule or a proximal step. At the first call:
+            a name in `hparams` that no part takes, or a part returned a wrong shape.
 
     Examples:
         >>> from jaxopt_intro import losses, models, optimizers
@@ -125,43 +125,72 @@ def make_training(
         >>> info.loss.shape
         (3,)
     """
-    penalties = (penalty,) if callable(penalty) else tuple(penalty)
-    parts = parts_of(model, loss, make_optimizer, augment=augment, after_update=after_update, penalties=penalties)
-    prepare = prepare or (lambda inputs: inputs)
+    functions = {
+        "model": [model],
+        "loss": [loss],
+        "optimizer": [make_optimizer],
+        "schedule": several(schedule),
+        "proximal": several(proximal),
+        "after_update": several(after_update),
+        "penalty": several(penalty),
+        "augment": several(augment),
+    }
+    pairs = [(role, function) for role, own in functions.items() for function in own]
+    parts, prepare, metrics = parts_of(pairs), prepare or (lambda inputs: inputs), metrics or {}
+    if functions["schedule"] or functions["proximal"]:
+        _check_learning_rate(parts[2], "schedule" if functions["schedule"] else "proximal")
 
-    def given(hparams: Hparams) -> list[dict[str, Any]]:
-        return routing.deliver(parts, routing.route(parts, hparams), hparams)
+    def given(hparams: Hparams) -> dict[str, list[dict[str, Any]]]:
+        """For each role the numbers of each of its functions."""
+        delivered = iter(routing.deliver(parts, routing.route(parts, hparams), hparams))
+        return {role: [next(delivered) for _ in own] for role, own in functions.items()}
+
+    def optimizer_at(step: Array, numbers: dict[str, list[dict[str, Any]]]) -> tuple[Any, Any]:
+        """The optimizer at a step, which is made anew in each, and its learning rate there."""
+        (for_optimizer,) = numbers["optimizer"]
+        if not (functions["schedule"] or functions["proximal"]):
+            return make_optimizer(**for_optimizer), None
+        rate = for_optimizer.get("learning_rate", routing.parameters(make_optimizer)["learning_rate"].default)
+        for make, own in zip(functions["schedule"], numbers["schedule"], strict=True):
+            rate = rate * make(**own)(step)
+        return make_optimizer(**{**for_optimizer, "learning_rate": rate}), rate
 
     def init(key: Array, hparams: Hparams) -> TrainState:
-        for_model, _, for_optimizer, *_ = given(hparams)
+        numbers, step = given(hparams), jnp.zeros((), jnp.int32)
         first, own = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        params, model_state = model.init(first, prepare(example[0]), for_model)
-        opt_state = make_optimizer(**for_optimizer).init(params)
-        return TrainState(jnp.zeros((), jnp.int32), own, params, model_state, opt_state)
+        params, model_state = model.init(first, prepare(example[0]), numbers["model"][0])
+        return TrainState(step, own, params, model_state, optimizer_at(step, numbers)[0].init(params))
 
     def objective(params: PyTree, model_state: PyTree, batch: Batch, key: Array, hparams: Hparams) -> Any:
-        for_model, for_loss, _, _, _, *for_penalties = given(hparams)
-        outputs, model_state = model.apply(params, model_state, batch[0], train=True, key=key, hparams=for_model)
-        data_loss = reduction.mean(loss_values(loss, outputs, batch[1], for_loss))
-        total = sum(map(_penalty_value, penalties, [params] * len(penalties), for_penalties), jnp.zeros(()))
-        measured = {name: reduction.mean(f(outputs, batch[1])) for name, f in (metrics or {}).items()}
+        numbers = given(hparams)
+        outputs, model_state = model.apply(
+            params, model_state, batch[0], train=True, key=key, hparams=numbers["model"][0]
+        )
+        values = of_mixed(lambda targets: loss_values(loss, outputs, targets, numbers["loss"][0]), batch[1])
+        data_loss = reduction.mean(values)
+        strengths = zip(functions["penalty"], numbers["penalty"], strict=True)
+        total = sum((_penalty_value(function, params, own) for function, own in strengths), jnp.zeros(()))
+        measured = {n: reduction.mean(of_mixed(functools.partial(f, outputs), batch[1])) for n, f in metrics.items()}
         return data_loss + total, (model_state, data_loss, total, measured)
 
     def step(state: TrainState, batch: Batch, hparams: Hparams) -> tuple[TrainState, TrainInfo]:
-        _, _, for_optimizer, for_augment, for_after_update, *_ = given(hparams)
-        key = jax.random.fold_in(state.key, state.step)
-        inputs = prepare(batch[0])
-        if augment is not None:
-            inputs = augment(inputs, **for_augment, key=jax.random.fold_in(key, 1))
-        arguments = state.model_state, (inputs, batch[1]), jax.random.fold_in(key, 0), hparams
+        numbers, key = given(hparams), jax.random.fold_in(state.key, state.step)
+        batch = prepare(batch[0]), batch[1]
+        for i, (function, own) in enumerate(zip(functions["augment"], numbers["augment"], strict=True), 1):
+            batch = _augmented(function, batch, own, jax.random.fold_in(key, i))
+        arguments = state.model_state, batch, jax.random.fold_in(key, 0), hparams
         (value, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params, *arguments)
         model_state, data_loss, total, measured = aux
-        optimizer = optax.with_extra_args_support(make_optimizer(**for_optimizer))
+        optimizer, rate = optimizer_at(state.step, numbers)
         extra = {"value": value, "grad": grads, "value_fn": lambda p: objective(p, *arguments)[0]}
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            grads, state.opt_state, state.params, **extra
+        )
         params: Any = optax.apply_updates(state.params, updates)
-        if after_update is not None:
-            params = after_update(params, **for_after_update)
+        for function, own in zip(functions["proximal"], numbers["proximal"], strict=True):
+            params = function(params, rate, **_factors(function, params), **own)
+        for function, own in zip(functions["after_update"], numbers["after_update"], strict=True):
+            params = function(params, **_factors(function, params), **own)
         info = TrainInfo(data_loss, total, trees.norm(grads), trees.norm(updates), measured)
         return TrainState(state.step + 1, state.key, params, model_state, opt_state), info
 
@@ -209,8 +238,7 @@ def evaluate(
     count = jax.tree.leaves(data)[0].shape[0]
     if count == 0:
         raise ValueError("evaluate: got no examples; expected at least one.")
-    parts = [Part("model", model.name, model.hyperparameters)]
-    parts += [] if loss is None else [_function_part("loss", loss)]
+    parts = parts_of([("model", model), *([] if loss is None else [("loss", loss)])])
     for_model, *for_loss = routing.deliver(parts, routing.known_routes(parts, hparams), hparams)
     prepare = prepare or (lambda inputs: inputs)
 
@@ -237,6 +265,94 @@ def evaluate(
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     totals, _ = jax.lax.scan(body, zeros, rows)
     return {name: total / count for name, total in totals.items()}
+
+
+def robustness(
+    model: Model,
+    params: PyTree,
+    model_state: PyTree,
+    data: Batch,
+    augmentation: Callable[..., Array],
+    strengths: Float[Array, " strengths"],
+    *,
+    key: Array,
+    hparams: Hparams | None = None,
+    prepare: Callable[[PyTree], PyTree] | None = None,
+    metric: Callable[..., Array] = accuracy,
+    batch_size: int = 256,
+) -> Float[Array, " strengths"]:
+    """Returns the accuracy on augmented examples at each of several strengths, every example counted exactly once.
+
+    Each example draws from `fold_in(key, its row)`, the same draws at every strength: the curve is smooth, and neither
+    the batch size nor the other examples change what an example looks like.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        model_state: Its other variables.
+        data: Inputs and targets.
+        augmentation: `(inputs, strength, *, key) -> inputs`, such as `augmentations.rotate`.
+        strengths: The strengths; they run side by side. May be traced.
+        key: A key for this call alone.
+        hparams: The model's hyperparameters; those of other parts are left alone.
+        prepare: As in `make_training`; it comes before the augmentation.
+        metric: `(outputs, targets) -> [batch]`.
+        batch_size: At most so many examples at a time, for each strength.
+
+    Returns:
+        The mean of the metric at each strength. Under `vmap` over `params` and `model_state`, for each member.
+
+    Raises:
+        ValueError: There are no examples, the metric returned a wrong shape, or `strengths` is no vector.
+
+    Examples:
+        >>> from jaxopt_intro import augmentations, models
+        >>> data = jnp.arange(8.0).reshape(2, 2, 2, 1), jnp.array([0, 1])
+        >>> model = models.linear(outputs=2)
+        >>> params, model_state = model.init(jax.random.key(0), data[0], {})
+        >>> strengths = jnp.array([0.0, 0.1, 0.2])
+        >>> robustness(
+        ...     model, params, model_state, data, augmentations.noise, strengths, key=jax.random.key(1)).shape
+        (3,)
+    """
+    strengths = jnp.asarray(strengths)
+    if strengths.ndim != 1:
+        raise ValueError(
+            f"robustness: got strengths of shape {strengths.shape}; expected a vector. Pass jnp.array([strength])."
+        )
+    inputs, targets = data
+    rows = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
+    state = TrainState(jnp.zeros((), jnp.int32), key, params, model_state, ())
+
+    def at(strength: Array) -> Scalar:
+        def augmented(numbered: tuple[PyTree, Array]) -> PyTree:
+            prepared = numbered[0] if prepare is None else prepare(numbered[0])
+            return jax.vmap(alone)(prepared, numbered[1])
+
+        def alone(example: PyTree, row: Array) -> PyTree:
+            batch = jax.tree.map(lambda x: x[None], example)
+            changed = augmentation(batch, strength, key=jax.random.fold_in(key, row))
+            return jax.tree.map(lambda x: x[0], changed)
+
+        numbered = (inputs, rows), targets
+        measured = evaluate(
+            model, state, numbered, hparams or {},
+            metrics={"metric": metric}, prepare=augmented, batch_size=batch_size,
+        )  # fmt: skip
+        return measured["metric"]
+
+    return jax.vmap(at)(strengths)
+
+
+def of_data(augmentation: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns an augmentation whose inputs, and targets where it takes them, are set: the others are its numbers.
+
+    Examples:
+        >>> from jaxopt_intro import augmentations
+        >>> list(routing.parameters(of_data(augmentations.mixup)))
+        ['strength', 'key']
+    """
+    return functools.partial(augmentation, *[None] * (1 + _takes_targets(augmentation)))
 
 
 def loss_values(loss: Callable[..., Array], outputs: PyTree, targets: PyTree, numbers: Mapping[str, Any]) -> Array:
@@ -274,13 +390,61 @@ def _checked(role: str, function: Callable[..., Any], values: Any, targets: PyTr
     return values
 
 
-def _function_part(role: str, function: Callable[..., Any]) -> Part:
-    return Part(role, routing.own_name(function), routing.numbers(function, constructs=False))
+def several(value: Any) -> list[Any]:
+    """Returns one part, several, or none, as a list.
+
+    Examples:
+        >>> several(None), several("l1"), several(["l1", "l2"])
+        ([], ['l1'], ['l1', 'l2'])
+    """
+    return [value] if isinstance(value, str) or callable(value) else list(value or ())
+
+
+def numbers_of(role: str, function: Callable[..., Any], takes: Callable[..., tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the arguments of a part that `routing.numbers`, or another function of `routing`, finds.
+
+    Of a constructor all arguments count; of a function of arrays those by keyword; of an augmentation all but its data.
+
+    Examples:
+        >>> from jaxopt_intro import augmentations
+        >>> numbers_of("augment", augmentations.mixup, routing.numbers)
+        ('strength',)
+    """
+    function = of_data(function) if role == "augment" else function
+    return takes(function, constructs=role in CONSTRUCTORS)
+
+
+def _part_of(role: str, function: Any) -> Part:
+    if isinstance(function, Model):
+        return Part(role, function.name, function.hyperparameters)
+    return Part(role, routing.own_name(function), numbers_of(role, function, routing.numbers))
+
+
+def _check_learning_rate(optimizer: Part, role: str) -> None:
+    if "learning_rate" not in optimizer.hyperparameters:
+        takes = ", ".join(optimizer.hyperparameters) or "no number"
+        raise ValueError(
+            f"optimizer {optimizer.name}: takes {takes}; expected learning_rate, since the {role} needs it. Give the "
+            "function that makes the optimizer an argument of that name."
+        )
+
+
+def _factors(function: Callable[..., Any], params: PyTree) -> dict[str, PyTree]:
+    return {"factors": trees.kernels(params)} if "factors" in routing.parameters(function) else {}
+
+
+def _augmented(function: Callable[..., Any], batch: Batch, numbers: Mapping[str, Any], key: Array) -> Batch:
+    if _takes_targets(function):
+        return function(*batch, **numbers, key=key)
+    return function(batch[0], **numbers, key=key), batch[1]
+
+
+def _takes_targets(function: Callable[..., Any]) -> bool:
+    return "targets" in routing.parameters(function)
 
 
 def _penalty_value(function: Callable[..., Array], params: PyTree, numbers: Mapping[str, Any]) -> Scalar:
-    factors = {"factors": trees.kernels(params)} if "factors" in routing.parameters(function) else {}
-    value = function(params, **factors, **numbers)
+    value = function(params, **_factors(function, params), **numbers)
     if jnp.shape(value) != ():
         raise ValueError(
             f"penalty {routing.own_name(function)}: got an array of shape {jnp.shape(value)}; expected a scalar. "

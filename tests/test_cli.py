@@ -247,7 +247,7 @@ def test_every_option_reaches_its_field(capsys, tmp_path, monkeypatch):
     assert asked["experiment"] == Experiment(
         data="digits", data_dir="here", valid=100, model="mlp", optimizer=optax.lion, loss="weston_watkins",
         penalty=("l1", "l2"), metrics=("accuracy", "squared_error"), objective="accuracy", direction="max", steps=9,
-        batch_size=32, seed=4, data_seed=5, vary_batches=True, keep=6, augment=np.flip, after_update=np.clip,
+        batch_size=32, seed=4, data_seed=5, vary_batches=True, keep=6, augment=(np.flip,), after_update=np.clip,
     )  # fmt: skip
     assert (asked["replicates"], asked["width"], asked["directory"]) == (3, 7, "there")
     trials = asked["trials"]
@@ -334,6 +334,8 @@ def test_an_embedded_set_is_ready(capsys):
         ("optimizers", ["adam", "momentum", "sgd"]),
         ("losses", ["softmax_cross_entropy", "weston_watkins"]),
         ("penalties", ["l1", "l2"]),
+        ("augmentations", ["shift", "mixup", "label_noise"]),
+        ("schedules", ["cosine", "warm_restarts"]),
         ("models", ["linear", "mlp"]),
         ("metrics", ["accuracy", "squared_error"]),
     ],

@@ -89,6 +89,31 @@ def test_names_reach_the_part_that_is_meant(tmp_path):
     assert less.train_loss.item() != plain.train_loss.item()
 
 
+def test_augmentations_by_name_are_parts_of_their_own(tmp_path):
+    asked = Experiment(
+        data="digits", model="linear", optimizer="sgd", steps=3, augment=["shift", "label_noise", "mixup"]
+    )
+    space = Space({"learning_rate": 0.1, "shift": uniform(0.0, 0.2), "mixup": 0.4, "label_noise.strength": 0.1})
+    found = sweep(asked, space.grid(2), directory=tmp_path / "run", width=2)
+    assert (found.status == "finished").all()
+    assert all(trial["fixed"] == [] for trial in of(tmp_path / "run", "trial")), "every number is a lane"
+    assert len(set(found.train_loss.values.ravel().tolist())) == 2
+    none = Space({"learning_rate": 0.1, "shift": 0.0, "mixup": 0.0, "label_noise": 0.0})
+    off = sweep(asked, none.grid(), directory=tmp_path / "off", width=1)
+    plain = sweep(
+        Experiment(data="digits", model="linear", optimizer="sgd", steps=3), Space(learning_rate=0.1).grid(),
+        directory=tmp_path / "plain", width=1,
+    )  # fmt: skip
+    np.testing.assert_allclose(off.train_loss, plain.train_loss, rtol=1e-5)
+
+
+def test_a_choice_between_augmentations_has_numbers_of_its_own(tmp_path):
+    asked = Experiment(data="digits", model="linear", optimizer="sgd", steps=2)
+    space = Space(learning_rate=0.1, augment=choice({"none": None, "moved": ("shift", "rotate")}))
+    with pytest.raises(ValueError, match=r"augment shift: got no value for 'strength'.*Add 'shift' to the space"):
+        sweep(asked, space.grid(), directory=tmp_path / "without", width=1)
+
+
 def test_the_order_and_the_company_in_a_space_change_no_id():
     from jaxopt_intro.experiment import grouping
 

@@ -85,5 +85,5 @@ def test_the_number_that_it_needs_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match="stopping early_stopping: got no value for 'patience'; expected one"):
         sweep(experiment, trials(learning_rate=RATES), directory=tmp_path / "run")
     with pytest.raises(ValueError, match=r"unknown stopping 'early_stop'. Did you mean 'early_stopping'"):
-        sweep(Experiment(stopping="early_stop", data=DATA), trials(learning_rate=RATES), directory=tmp_path / "run")
+        sweep(Experiment(**{**vars(EXPERIMENT), "stopping": "early_stop"}), trials(learning_rate=RATES))
     assert not (tmp_path / "run").exists()

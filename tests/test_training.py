@@ -10,7 +10,17 @@ import optax.contrib
 import pytest
 from flax import nnx
 
-from jaxopt_intro import losses, make_training, metrics, models, optimizers, regularizers, training, trees
+from jaxopt_intro import (
+    augmentations,
+    losses,
+    make_training,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    training,
+    trees,
+)
 from jaxopt_intro.training import TrainState, evaluate, loss_values, parts_of
 
 EPS = float(np.finfo(np.float32).eps)
@@ -160,11 +170,10 @@ def test_every_spelling_reaches_the_same_number():
 
 
 def test_parts_have_names_roles_and_numbers():
-    parts = parts_of(MLP, tilted, functools.partial(optax.adam, 0.1), penalties=[regularizers.l1])
-    assert [(p.role, p.name) for p in parts] == [
-        ("model", "mlp"), ("loss", "tilted"), ("optimizer", "adam"), ("augment", ""), ("after_update", ""),
-        ("penalty", "l1"),
-    ]  # fmt: skip
+    optimizer = functools.partial(optax.adam, 0.1)
+    parts = parts_of([("model", MLP), ("loss", tilted), ("optimizer", optimizer), ("penalty", regularizers.l1)])
+    names = [("model", "mlp"), ("loss", "tilted"), ("optimizer", "adam"), ("penalty", "l1")]
+    assert [(p.role, p.name) for p in parts] == names
 
 
 def test_augment_gets_its_number_and_a_key_of_its_own_at_each_step():
@@ -186,6 +195,51 @@ def test_augment_gets_its_number_and_a_key_of_its_own_at_each_step():
     assert not np.array_equal(seen[0], seen[1])
     for noise in seen[:3]:
         assert any(np.array_equal(noise, other) for other in seen[3:])  # the key comes from the seed and the step
+
+
+def test_several_augmentations_are_applied_in_order_and_may_change_the_targets():
+    def scaled(inputs, strength, *, key):
+        return inputs * strength
+
+    def moved(inputs, strength, *, key):
+        return inputs + strength
+
+    def swapped(inputs, targets, share, *, key):
+        return inputs, jnp.where(share > 0.5, 1 - targets, targets)
+
+    made = _make(augment=[scaled, moved, swapped])
+    ends = jax.vmap(lambda s: _run(made, {"learning_rate": 0.1, "scaled": 2.0, "moved.strength": 0.3, "share": s})[0])
+    by_hand = [_run(_make(), {"learning_rate": 0.1}, batch=(2 * X + 0.3, y))[0].params for y in (Y, 1 - Y)]
+    for i, expected in enumerate(by_hand):
+        close = functools.partial(np.testing.assert_allclose, rtol=16 * EPS, atol=16 * EPS)
+        jax.tree.map(close, trees.member(ends(jnp.array([0.0, 1.0])).params, i), expected)
+    with pytest.raises(ValueError, match=r"write one of scaled\.strength, moved\.strength"):
+        made.init(KEY, {"learning_rate": 0.1, "strength": 2.0})
+
+
+def test_mixup_trains_on_the_mixture_of_the_losses_at_both_targets():
+    made = _make(augment=augmentations.mixup, metrics={"accuracy": metrics.accuracy})
+    hparams = {"learning_rate": jnp.full(2, 0.1), "mixup": jnp.array([0.0, 1.0])}
+    start = jax.vmap(made.init, (None, 0))(KEY, hparams)
+    state, info = jax.jit(jax.vmap(made.step, (0, None, 0)))(start, BATCH, hparams)
+    plain = _run(_make(), {"learning_rate": 0.1}, steps=1)[0].params
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=16 * EPS), trees.member(state.params, 0), plain)
+    key = jax.random.fold_in(jax.random.fold_in(start.key[1], 0), 1)
+    mixed, (own, other, weight) = augmentations.mixup(X, Y, 1.0, key=key)
+
+    def soft_cross_entropy(params):
+        outputs, _ = LINEAR.apply(params, {}, mixed, train=True, key=None, hparams={})
+        soft = weight[:, None] * jax.nn.one_hot(own, 2) + (1 - weight[:, None]) * jax.nn.one_hot(other, 2)
+        return jnp.mean(optax.softmax_cross_entropy(outputs, soft)), outputs
+
+    params = trees.member(start.params, 1)
+    (loss, outputs), grads = jax.value_and_grad(soft_cross_entropy, has_aux=True)(params)
+    np.testing.assert_allclose(info.loss[1], loss, rtol=16 * EPS)
+    stepped = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    close = functools.partial(np.testing.assert_allclose, rtol=64 * EPS, atol=EPS)
+    jax.tree.map(close, trees.member(state.params, 1), stepped)
+    right = [metrics.accuracy(outputs, labels) for labels in (own, other)]
+    np.testing.assert_allclose(info.metrics["accuracy"][1], np.mean(weight * right[0] + (1 - weight) * right[1]))
 
 
 def test_after_update_projects():

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxopt_intro import distributions, routing
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import Assembly, assemble, required, settings
+from jaxopt_intro.experiment.assembling import Assembly, assemble, required, rounds_of, settings
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -137,26 +137,11 @@ def groups(
             for s in own
             for seed in range(experiment.seed, experiment.seed + replicates)
         ]
-        rounds = _rounds(program.experiment, dataset)
+        rounds = rounds_of(program.experiment, dataset)
         assembly, size = program.assembly, program.experiment.batch_size
         functions = assembly.training, assembly.evaluate, assembly.stopping
         made.append(Group(program.id, program.title, *functions, members, size, rounds))
     return made
-
-
-def _rounds(experiment: Experiment, dataset: Dataset) -> list[int]:
-    """The steps of each epoch; with `steps`, the last one may be shorter."""
-    count = len(jax.tree.leaves(dataset.train)[0])
-    if experiment.batch_size > count:
-        raise ValueError(
-            f"got batch_size={experiment.batch_size} and {count} training examples; expected a batch of at most that "
-            "many. Use a smaller batch_size."
-        )
-    epoch = count // experiment.batch_size
-    if experiment.steps is None:
-        return [epoch] * experiment.epochs
-    full, rest = divmod(experiment.steps, epoch)
-    return [epoch] * full + ([rest] if rest else [])
 
 
 def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any], trial: Trial) -> Finding:
@@ -190,7 +175,7 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
     for index, part in enumerate(needs):
         for name in part.hyperparameters:
             if routing.Route(index, name) not in routes.values():
-                short = part.name if part.role == "penalty" and len(part.hyperparameters) == 1 else name
+                short = part.name if part.role in ("penalty", "augment") and len(part.hyperparameters) == 1 else name
                 raise ValueError(
                     f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add "
                     f"{short!r} to the space; on the command line: --log-uniform {short} LOW HIGH, or --constant "
@@ -239,7 +224,7 @@ def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     """The experiment's parts, chosen or not: a trial means the same either way."""
     # Parts that are not asked for are left out, so that a field that a later release adds changes no id.
     given = {name: getattr(experiment, name) for name in CHOICE_FIELDS}
-    parts = {name: distributions.plain(value) for name, value in given.items() if value is not None}
+    parts = {name: distributions.plain(value) for name, value in given.items() if value is not None and value != ()}
     batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
     return {**parts, **batches, "data": dataset.info.fingerprint}
 

@@ -1,0 +1,164 @@
+"""Schedules that rise to their peak first, and a warm-up for any other."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from jaxopt_intro.schedules.curves import Schedule, ease, mix, progress, real
+from jaxopt_intro.typing import Array, Number
+
+
+def with_warmup(schedule: Schedule, *, length: Number, start: Number = 0.0) -> Schedule:
+    """Rises in a straight line to a schedule's first factor, then runs the schedule from its own step 0.
+
+        factor = (start + (1 - start) * clip(step / length, 0, 1)) * schedule(max(step - length, 0))
+
+    With `start` 0 the first update is 0, as in optax.
+
+    Args:
+        schedule: `step -> factor`.
+        length: Steps of the warm-up, at least 0; 0 is none. May be traced; piecewise differentiable.
+        start: The share of the schedule's first factor at step 0. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Goyal et al. 2017, Accurate, large minibatch SGD, section 2.2 (gradual warm-up).
+
+    Examples:
+        >>> from jaxopt_intro.schedules import linear
+        >>> with_warmup(linear(length=4), length=2)(jnp.array([0, 1, 2, 3, 6])).tolist()
+        [0.0, 0.5, 1.0, 0.75, 0.0]
+    """
+
+    def warmed(step: Array) -> Array:
+        step = real(step)
+        return mix(start, 1.0, progress(step, length)) * schedule(jnp.maximum(step - real(length), 0.0))
+
+    return warmed
+
+
+def inverse_sqrt(*, warmup: Number) -> Schedule:
+    """Rises in a straight line, then falls with the root of the step: the Transformer's (Noam) schedule.
+
+        factor = min((step + 1) / warmup, sqrt(warmup / (step + 1)))
+
+    The paper counts steps from 1. Its base rate is `1 / sqrt(model width * warmup)`.
+
+    Args:
+        warmup: Steps until the peak, at least 1; less counts as 1. May be traced; piecewise differentiable.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Vaswani et al. 2017, Attention is all you need, equation (3).
+
+    Examples:
+        >>> inverse_sqrt(warmup=4)(jnp.array([0, 1, 3, 15])).tolist()
+        [0.25, 0.5, 1.0, 0.5]
+    """
+
+    def schedule(step: Array) -> Array:
+        step = jnp.maximum(real(step), 0.0) + 1
+        peak = jnp.maximum(real(warmup), 1.0)
+        return jnp.minimum(step / peak, jnp.sqrt(peak / step))
+
+    return schedule
+
+
+def one_cycle(
+    *, length: Number, peak_at: Number = 0.3, back_at: Number = 0.85, start: Number = 0.04, end: Number = 4e-6
+) -> Schedule:
+    """Three straight lines: `start` up to 1, back to `start`, and down to `end`, which then stays.
+
+    Args:
+        length: Steps of the cycle, at least 0. May be traced; piecewise differentiable, as are the two fractions.
+        peak_at: The fraction of the length at which the factor is 1. May be traced.
+        back_at: The fraction at which it is back at `start`, from `peak_at` to 1. May be traced.
+        start: The first factor. May be traced.
+        end: The last factor. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Smith and Topin 2018, Super-convergence, section 3. The defaults are those of `optax.linear_onecycle_schedule`,
+        which rounds the fractions to whole steps.
+
+    Examples:
+        >>> schedule = one_cycle(length=10, peak_at=0.4, back_at=0.8, start=0.2, end=0.1)
+        >>> [round(v, 3) for v in schedule(jnp.array([0, 2, 4, 8, 9, 10])).tolist()]
+        [0.2, 0.6, 1.0, 0.2, 0.15, 0.1]
+    """
+
+    def schedule(step: Array) -> Array:
+        step, peak, back = real(step), real(peak_at) * real(length), real(back_at) * real(length)
+        risen = mix(start, 1.0, progress(step, peak))
+        fallen = mix(risen, start, progress(step - peak, back - peak))
+        return mix(fallen, end, progress(step - back, real(length) - back))
+
+    return schedule
+
+
+def one_cycle_cosine(*, length: Number, peak_at: Number = 0.3, start: Number = 0.04, end: Number = 4e-6) -> Schedule:
+    """Two half cosine waves: `start` up to 1, and down to `end`, which then stays.
+
+    Args:
+        length: Steps of the cycle, at least 0. May be traced; piecewise differentiable, as is the fraction.
+        peak_at: The fraction of the length at which the factor is 1, in `[0, 1]`. May be traced.
+        start: The first factor. May be traced.
+        end: The last factor. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        fastai's form of Smith and Topin 2018, and the default of PyTorch's `OneCycleLR`;
+        `optax.cosine_onecycle_schedule`, which rounds the fraction to whole steps.
+
+    Examples:
+        >>> schedule = one_cycle_cosine(length=10, peak_at=0.4, start=0.2, end=0.1)
+        >>> [round(v, 3) for v in schedule(jnp.array([0, 2, 4, 7, 10])).tolist()]
+        [0.2, 0.6, 1.0, 0.55, 0.1]
+    """
+
+    def schedule(step: Array) -> Array:
+        step, peak = real(step), real(peak_at) * real(length)
+        risen = mix(1.0, start, ease(1 - progress(step, peak)))
+        return mix(end, risen, ease(1 - progress(step - peak, real(length) - peak)))
+
+    return schedule
+
+
+def warmup_stable_decay(*, length: Number, warmup: Number, decay: Number, end: Number = 0.0) -> Schedule:
+    """A straight line up, a plateau at 1, and a straight line down to `end`, which then stays.
+
+        up     = clip(step / warmup, 0, 1)
+        down   = clip((step - (length - decay)) / decay, 0, 1)
+        factor = up * (1 - down) + end * down
+
+    Args:
+        length: All steps. May be traced; piecewise differentiable, as are the other two lengths.
+        warmup: Steps of the rise, from 0 to `length - decay`. May be traced.
+        decay: The last steps, in which the factor falls, from 0 to `length`. May be traced.
+        end: The last factor. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Hu et al. 2024, MiniCPM, section 4.2, with the linear decay of Hägele et al. 2024, Scaling laws and
+        compute-optimal training beyond fixed training durations.
+
+    Examples:
+        >>> warmup_stable_decay(length=10, warmup=2, decay=4)(jnp.array([0, 1, 5, 7, 10])).tolist()
+        [0.0, 0.5, 1.0, 0.75, 0.0]
+    """
+
+    def schedule(step: Array) -> Array:
+        step = real(step)
+        return mix(progress(step, warmup), end, progress(step - (real(length) - real(decay)), decay))
+
+    return schedule
