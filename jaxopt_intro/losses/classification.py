@@ -56,8 +56,8 @@ def softmax_cross_entropy(
     shifted = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
     right = picked(shifted, labels)
     normalizer = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
-    finite = jnp.maximum(shifted, jnp.finfo(shifted.dtype).min / shifted.shape[-1])  # 0 * -inf would be NaN
-    loss = normalizer - (1 - label_smoothing) * right - label_smoothing * jnp.mean(finite, axis=-1)
+    mean = jnp.maximum(jnp.mean(shifted, axis=-1), jnp.finfo(shifted.dtype).min)  # 0 * -inf would be NaN
+    loss = normalizer - (1 - label_smoothing) * right - label_smoothing * mean
     return _weighted(loss, logits, labels, class_weights, function="softmax_cross_entropy")
 
 
@@ -238,7 +238,7 @@ def generalized_cross_entropy(
     # (1 - exp(-x)) / x by its series where the quotient, and more so its derivatives, would cancel.
     coefficients = jnp.array([(-1) ** k / math.factorial(k + 1) for k in reversed(range(15))], x.dtype)
     series = surprise * jnp.polyval(coefficients, jnp.where(small, x, 0.0))
-    return jnp.where(small, series, -jnp.expm1(-x) / jnp.where(small, 1.0, q))
+    return jnp.where(small, series, (1 - jnp.exp(-x)) / jnp.where(small, 1.0, q))  # expm1's derivative would cancel
 
 
 def check_classes(logits: Float[Array, "*batch classes"], labels: Labels, *, function: str) -> None:

@@ -153,6 +153,13 @@ def test_generalized_cross_entropys_derivatives_do_not_cancel(x: float):
     np.testing.assert_allclose(gradient, expected, rtol=1e-13)
 
 
+def test_generalized_cross_entropys_gradient_is_right_where_the_answer_is_wrong():
+    logits, label = jnp.array([[0.0, 20.0]]), jnp.array([0])
+    gradient = jax.grad(lambda s: losses.generalized_cross_entropy(s, label, q=0.7)[0])(logits)
+    p = 1 / (1 + math.exp(20))
+    np.testing.assert_allclose(gradient[0, 0], -(p**0.7) * (1 - p), rtol=4 * 20 * EPS)
+
+
 def test_generalized_cross_entropy_over_a_population():
     logits, label = jnp.array([[1.0, 2.5, -0.3]]), jnp.array([0])
     q = jnp.array([0.0, 1e-30, 1e-8, 1e-3, 0.3, 1.0])
