@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 
 def known_name(name: str, known: Iterable[str], what: str) -> str:
     """Returns `name` if it is known; otherwise says which names are nearest.
@@ -52,7 +54,6 @@ def same_shape(predictions: Any, targets: Any, *, function: str) -> None:
         ValueError: The shapes differ.
 
     Examples:
-        >>> import numpy as np
         >>> same_shape(np.zeros(5), np.zeros((5, 1)), function="squared")
         Traceback (most recent call last):
         ...
@@ -77,7 +78,6 @@ def class_labels(logits: Any, labels: Any, *, function: str) -> None:
         ValueError: The ranks or leading shapes differ, or the labels are not integers.
 
     Examples:
-        >>> import numpy as np
         >>> class_labels(np.zeros((3, 10)), np.zeros(3, int), function="softmax_cross_entropy")
         >>> class_labels(np.zeros((3, 10)), np.zeros((3, 10)), function="softmax_cross_entropy")
         Traceback (most recent call last):
@@ -90,3 +90,82 @@ def class_labels(logits: Any, labels: Any, *, function: str) -> None:
             f"{function}: got logits of shape {logits.shape} and labels of shape {labels.shape}, "
             f"dtype {labels.dtype}; expected {expected}. For one-hot labels pass labels.argmax(-1)."
         )
+
+
+def known_classes(labels: Any, classes: int, *, function: str) -> None:
+    """Refuses labels that are no class, where their values are known: not while they are traced.
+
+    Args:
+        labels: Integer classes.
+        classes: How many classes there are.
+        function: The function that asks, for the message.
+
+    Raises:
+        ValueError: A label is not in `[0, classes)`.
+
+    Examples:
+        >>> known_classes(np.array([0, 2]), 3, function="focal")
+        >>> known_classes(np.array([1, 3]), 3, function="focal")
+        Traceback (most recent call last):
+        ...
+        ValueError: focal: got labels from 1 to 3; expected classes from 0 to 2. Count classes from 0, ...
+    """
+    values = _known_values(labels)
+    if values is not None and values.size and (values.min() < 0 or values.max() >= classes):
+        raise ValueError(
+            f"{function}: got labels from {values.min()} to {values.max()}; expected classes from 0 to {classes - 1}. "
+            "Count classes from 0, or give the model more outputs."
+        )
+
+
+def signs(targets: Any, *, function: str) -> None:
+    """Refuses targets other than -1 and 1, where their values are known: not while they are traced.
+
+    Args:
+        targets: Numbers.
+        function: The function that asks, for the message.
+
+    Raises:
+        ValueError: A target is neither -1 nor 1.
+
+    Examples:
+        >>> signs(np.array([1, -1]), function="hinge")
+        >>> signs(np.array([1, 0]), function="hinge")
+        Traceback (most recent call last):
+        ...
+        ValueError: hinge: got the target 0; expected -1 or 1. For targets 0 and 1 pass 2 * targets - 1.
+    """
+    values = _known_values(targets)
+    if values is not None and (wrong := values[(values != 1) & (values != -1)]).size:
+        raise ValueError(
+            f"{function}: got the target {wrong[0]}; expected -1 or 1. For targets 0 and 1 pass 2 * targets - 1."
+        )
+
+
+def vectors(predictions: Any, targets: Any, *, function: str) -> None:
+    """Refuses arrays that are not vectors along their last axis, of equal shapes.
+
+    Args:
+        predictions: An array, or anything with a shape.
+        targets: An array, or anything with a shape.
+        function: The function that asks, for the message.
+
+    Raises:
+        ValueError: The shapes differ, or they have no axis.
+
+    Examples:
+        >>> vectors(np.zeros(()), np.zeros(()), function="cosine")
+        Traceback (most recent call last):
+        ...
+        ValueError: cosine: got arrays of shape (); expected [..., features]. Add an axis.
+    """
+    same_shape(predictions, targets, function=function)
+    if not predictions.shape:
+        raise ValueError(f"{function}: got arrays of shape (); expected [..., features]. Add an axis.")
+
+
+def _known_values(array: Any) -> np.ndarray | None:
+    try:
+        return np.asarray(array)
+    except TypeError:  # JAX's refusal to turn a traced array into numbers
+        return None

@@ -282,7 +282,7 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--valid", type=_share, help="share or number of examples for validation (0.1)")
     parts.add_argument("--model", help="linear, mlp (the default), or a Flax module class")
     parts.add_argument("--optimizer", help="sgd, momentum, adam, or a function such as optax:lion")
-    parts.add_argument("--loss", help="softmax_cross_entropy (the default), weston_watkins, or a function")
+    parts.add_argument("--loss", help="a name (softmax_cross_entropy), see: jaxopt-intro list losses; or a function")
     parts.add_argument("--penalty", nargs="+", help="l1, l2, or functions")
     parts.add_argument("--augment", nargs="+", help="shift, mixup, …, in order; see: jaxopt-intro list augmentations")
     parts.add_argument("--schedule", nargs="+", help="warmup, cosine, …; see: jaxopt-intro list schedules")

@@ -332,7 +332,7 @@ def test_an_embedded_set_is_ready(capsys):
     ("what", "names"),
     [
         ("optimizers", ["adam", "momentum", "sgd"]),
-        ("losses", ["softmax_cross_entropy", "weston_watkins"]),
+        ("losses", ["softmax_cross_entropy", "weston_watkins", "huber", "kl"]),
         ("penalties", ["l1", "l2"]),
         ("augmentations", ["shift", "mixup", "label_noise"]),
         ("schedules", ["cosine", "warm_restarts"]),

@@ -17,12 +17,15 @@ from jaxopt_intro.contracts import Broken
 from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Model
 
+SIGNED = ("hinge", "squared_hinge", "smoothed_hinge", "logistic", "perceptron")
 IMAGES = np.random.default_rng(1).uniform(size=(3, 4)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_every_loss_passes(name):
-    checked = contracts.check_loss(losses.LOSSES[name])
+    both = {"predictions": np.hstack([contracts.SCORES, contracts.TARGETS])} if name == "gaussian_nll" else {}
+    signs = {"targets": np.where(contracts.TARGETS > 1, 1.0, -1.0)} if name in SIGNED else {}
+    checked = contracts.check_loss(losses.LOSSES[name], **both, **signs)
     assert ("shaped", "") in checked.contracts
 
 

@@ -174,6 +174,27 @@ def test_regression_on_own_arrays_is_decided_by_the_loss(tmp_path):
     assert found.valid_loss.isel(epoch=-1).min() < found.valid_loss.isel(epoch=0).min()
 
 
+@pytest.mark.parametrize(
+    ("loss", "targets", "model"),
+    [
+        ("huber", X[:, :2] - 2 * X[:, 2:], "linear"),
+        ("hinge", np.where(X[:, :1] > X[:, 1:2], np.float32(1), np.float32(-1)), "linear"),
+        ("sigmoid_cross_entropy", (X[:, :2] > 0).astype(np.float32), "linear"),
+        ("poisson_nll", np.rint(np.exp(X[:, :2])).astype(np.int32), "linear"),
+        ("kl", np.exp(X) / np.exp(X).sum(1, keepdims=True), "linear"),
+        ("gaussian_nll", X[:, :2] - 2 * X[:, 2:], functools.partial(models.linear, outputs=4)),
+        ("crammer_singer", Y, "linear"),
+    ],
+)
+def test_losses_of_every_kind_of_target_are_found_by_name_and_learn(tmp_path, loss, targets, model):
+    asked = experiment(data=(X, targets), model=model, loss=loss, valid=20, epochs=8, objective="loss")
+    found = sweep(asked, Space(learning_rate=0.05).grid(1), directory=tmp_path / "run", width=1)
+    assert found.status.values.ravel().tolist() == ["finished"]
+    assert found.valid_loss.isel(epoch=-1).min() < found.valid_loss.isel(epoch=0).min()
+    outputs = load_model(tmp_path / "run", parts={"linear": model}).predict(X[:5])
+    assert outputs.shape == {"gaussian_nll": (5, 4), "crammer_singer": (5, 3)}.get(loss, (5, *targets.shape[1:]))
+
+
 # -- mistakes --------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +268,20 @@ MISTAKES = {
         {"metrics": [count_right], "objective": "count_right"}, ABOVE, "Pass direction='max' or direction='min'"),
     "a loss that returns a mean": (
         {"loss": mean_loss}, ABOVE, "loss mean_loss: got an array of shape () for a batch of 8"),
+    "a loss of signs for classes": (
+        {"loss": "hinge"}, ABOVE, "shape (30, 3) and targets of shape (30,); expected equal shapes"),
+    "and which losses would do": ({"loss": "huber"}, ABOVE, "These losses would take both: crammer_singer, focal,"),
+    "a loss of classes for numbers": (
+        {"loss": "focal", "data": (X, X), "valid": 20}, ABOVE, "expected integer labels of shape (40,)"),
+    "a loss of signs for bits": (
+        {"loss": "hinge", "data": (X, (X > 0).astype(np.float32)), "valid": 20}, ABOVE,
+        "expected -1 or 1. For targets 0 and 1 pass 2 * targets - 1"),
+    "a validation label that is no class": (
+        {"data": DATA._replace(valid=(X[:9], Y[:9] + 1))}, ABOVE, "got labels from 1 to 3; expected classes"),
+    "a variance without outputs": (
+        {"loss": "gaussian_nll", "data": (X, X), "valid": 20}, ABOVE, "Give the model twice as many outputs"),
+    "a column of targets that is no column": (
+        {"loss": "huber", "data": (X, X[:, 0]), "valid": 20}, ABOVE, "got targets of shape (40,)"),
     "a metric that returns a mean": ({"metrics": [mean_metric], "objective": "loss"}, ABOVE, "metric mean_metric: got"),
     "a penalty that returns an array": (
         {"penalty": long_penalty}, ABOVE, "penalty long_penalty: got an array of shape (3,)"),

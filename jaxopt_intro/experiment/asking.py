@@ -28,7 +28,8 @@ class Experiment:
         data: A name for `data.load`, a `Dataset`, or a pair of arrays for `data.from_arrays`.
         model: "linear", "mlp", a Flax NNX or Linen module class, a module, a function that makes one, or a `Model`.
         optimizer: "sgd", "momentum", "adam", or a function that makes an optax transformation, such as `optax.lion`.
-        loss: "softmax_cross_entropy", "weston_watkins", or `(outputs, targets, *, ...) -> [batch]`.
+        loss: A name in `losses.LOSSES`, such as "softmax_cross_entropy" for labels or "huber" for float targets
+            `[N, outputs]`; or `(outputs, targets, *, ...) -> [batch]`.
         penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
         augment: One or several, in order, of the names in `jaxopt-intro list augmentations`, `(inputs, ..., *, key) ->
             inputs`, or `(inputs, targets, ..., *, key) -> (inputs, targets)`.

@@ -144,6 +144,47 @@ def settings(
     return numbers, others
 
 
+def check_targets(assembly: Assembly, dataset: Dataset) -> None:
+    """Refuses targets that the loss does not take, by their shapes and their values.
+
+    A step is traced, so there the values are not known: a label that is no class would only make the loss NaN.
+
+    Args:
+        assembly: The functions, with all numbers compiled.
+        dataset: Its data.
+
+    Raises:
+        ValueError: Says what the loss says, and which losses take these targets.
+    """
+
+    def outputs_of(inputs: PyTree) -> PyTree:
+        prepared = assembly.prepare(inputs)
+        params, model_state = assembly.model.init(jax.random.key(0), prepared, {})
+        return assembly.model.apply(params, model_state, prepared, train=False, key=None, hparams={})[0]
+
+    for inputs, targets in filter(None, (dataset.train, dataset.valid, dataset.test)):
+        outputs, targets = jax.eval_shape(outputs_of, inputs), jax.tree.map(jnp.asarray, targets)
+        try:
+            _try_loss(assembly.loss, outputs, targets)
+        except ValueError as error:
+            fitting = [name for name, loss in LOSSES.items() if _fits(loss, outputs, targets)]
+            others = f" These losses would take both: {', '.join(fitting)}." if fitting else ""
+            raise ValueError(f"{error}{others}") from error
+
+
+def _try_loss(loss: Callable[..., Array], outputs: PyTree, targets: PyTree) -> None:
+    # The targets are closed over, not arguments: their values stay known, and yet nothing is computed.
+    jax.eval_shape(lambda outputs: loss(outputs, targets), outputs)
+
+
+def _fits(loss: Callable[..., Array], outputs: PyTree, targets: PyTree) -> bool:
+    try:
+        _try_loss(loss, outputs, targets)
+    except (ValueError, TypeError, AttributeError):  # outputs or targets may be trees
+        return False
+    return True
+
+
 def make_prepare(info: Info) -> Callable[[PyTree], PyTree]:
     """Returns the inputs' cast and normalization, `(x / scale - mean) / std` in float32, where the data ask for it."""
     if info.scale == 1.0 and info.mean is None:
@@ -212,7 +253,7 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
         return found(role, lambda value: _function(value, TABLES[role], what or role))
 
     return [
-        ("model", _model_constructor(experiment.model, classes)),
+        ("model", _model_constructor(experiment.model, dataset)),
         *of_table("loss"),
         *of_table("optimizer"),
         *found("schedule", lambda value: _filled(_function(value, SCHEDULES, "schedule"), "length", steps)),
@@ -253,7 +294,7 @@ def _function(value: Any, table: Mapping[str, Any], what: str) -> Any:
     return value
 
 
-def _model_constructor(value: Any, outputs: int | None) -> Callable[..., Model]:
+def _model_constructor(value: Any, dataset: Dataset) -> Callable[..., Model]:
     """A function `(**arguments) -> Model`, whatever stands for the model, with a signature for the router."""
     if isinstance(value, str):
         value = MODELS[known_name(value, MODELS, "model")]
@@ -272,18 +313,13 @@ def _model_constructor(value: Any, outputs: int | None) -> Callable[..., Model]:
             "function that makes a module or a Model, or a Model. Every trial starts with weights of its own: pass an "
             "NNX class, or a function of rngs that makes the module."
         )
-    return _factory_constructor(value, outputs)
+    return _factory_constructor(value, dataset)
 
 
-def _factory_constructor(factory: Callable[..., Any], outputs: int | None) -> Callable[..., Model]:
+def _factory_constructor(factory: Callable[..., Any], dataset: Dataset) -> Callable[..., Model]:
     takes, name = routing.parameters(factory), routing.own_name(factory)
     if "outputs" in takes and takes["outputs"].default is inspect.Parameter.empty:
-        if outputs is None:
-            raise ValueError(
-                f"model {name}: takes outputs, but the data has no classes to count; expected a model with its outputs "
-                "set. Pass functools.partial(model, outputs=1)."
-            )
-        factory = routing.named(factory, name, outputs=outputs)
+        factory = routing.named(factory, name, outputs=_outputs(name, dataset))
     if "rngs" not in takes:
         return factory
 
@@ -293,6 +329,20 @@ def _factory_constructor(factory: Callable[..., Any], outputs: int | None) -> Ca
     kept = [p for p in routing.parameters(factory).values() if p.name not in ("rngs", "example")]
     make.__name__, make.__signature__ = name, inspect.Signature(kept)  # type: ignore[attr-defined]
     return make
+
+
+def _outputs(model: str, dataset: Dataset) -> int:
+    """One for each class, or for each column of the targets."""
+    if dataset.info.num_classes is not None:
+        return dataset.info.num_classes
+    shape = getattr(dataset.train[1], "shape", None)
+    if shape is None or len(shape) != 2:
+        got = f"shape {shape}" if shape else f"a {type(dataset.train[1]).__name__}"
+        raise ValueError(
+            f"model {model}: got targets of {got}; expected classes or columns to count as outputs. Pass targets "
+            "[N, 1] for one number each, targets.reshape(-1, 1), or functools.partial(model, outputs=...)."
+        )
+    return shape[1]
 
 
 def _signed(function: Callable[..., Any], name: str, defaults: Mapping[str, Any]) -> Callable[..., Any]:

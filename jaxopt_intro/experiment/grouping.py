@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxopt_intro import distributions, routing
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import Assembly, assemble, required, rounds_of, settings
+from jaxopt_intro.experiment.assembling import Assembly, assemble, check_targets, required, rounds_of, settings
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -158,6 +158,7 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         parts = assemble(experiment, dataset, options).parts
         routes = routing.route(parts, trial.hparams)
         _complete(required(experiment, dataset, options), routes)
+        check_targets(assemble(experiment, dataset, options, trial.hparams), dataset)
         canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
         return Finding(doctor.stage(shapes, trial.hparams), canonical, *settings(experiment, dataset, options))
     except ValueError:

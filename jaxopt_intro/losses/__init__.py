@@ -1,12 +1,98 @@
-"""Losses: one value per example, never broadcasting, every number traceable. `reduction` is the place that reduces."""
+"""Losses: one value per example or element, never broadcasting, every number traceable. `reduction` alone reduces."""
 
 from jaxopt_intro.losses import reduction
-from jaxopt_intro.losses.classification import softmax_cross_entropy
-from jaxopt_intro.losses.margin import weston_watkins
+from jaxopt_intro.losses.classification import (
+    binary_focal,
+    focal,
+    generalized_cross_entropy,
+    poly,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+)
+from jaxopt_intro.losses.divergence import jensen_shannon, kl
+from jaxopt_intro.losses.margin import (
+    crammer_singer,
+    hinge,
+    logistic,
+    perceptron,
+    smoothed_hinge,
+    squared_hinge,
+    squared_weston_watkins,
+    weston_watkins,
+)
+from jaxopt_intro.losses.metric import cosine, nt_xent, triplet
+from jaxopt_intro.losses.regression import (
+    absolute,
+    epsilon_insensitive,
+    gaussian_nll,
+    half_squared,
+    huber,
+    log_cosh,
+    poisson_nll,
+    quantile,
+    squared,
+)
 
+# All losses `(predictions, targets, *, numbers)`. Not among them: `triplet`, which takes three arrays; `nt_xent`, whose
+# value of an example depends on the rest of its batch, so that evaluation in other, padded batches would change it.
 LOSSES = {
+    "absolute": absolute,
+    "binary_focal": binary_focal,
+    "cosine": cosine,
+    "crammer_singer": crammer_singer,
+    "epsilon_insensitive": epsilon_insensitive,
+    "focal": focal,
+    "gaussian_nll": gaussian_nll,
+    "generalized_cross_entropy": generalized_cross_entropy,
+    "half_squared": half_squared,
+    "hinge": hinge,
+    "huber": huber,
+    "jensen_shannon": jensen_shannon,
+    "kl": kl,
+    "log_cosh": log_cosh,
+    "logistic": logistic,
+    "perceptron": perceptron,
+    "poisson_nll": poisson_nll,
+    "poly": poly,
+    "quantile": quantile,
+    "sigmoid_cross_entropy": sigmoid_cross_entropy,
+    "smoothed_hinge": smoothed_hinge,
     "softmax_cross_entropy": softmax_cross_entropy,
+    "squared": squared,
+    "squared_hinge": squared_hinge,
+    "squared_weston_watkins": squared_weston_watkins,
     "weston_watkins": weston_watkins,
 }
 
-__all__ = ["LOSSES", "reduction", "softmax_cross_entropy", "weston_watkins"]
+__all__ = [
+    "LOSSES",
+    "reduction",
+    "absolute",
+    "binary_focal",
+    "cosine",
+    "crammer_singer",
+    "epsilon_insensitive",
+    "focal",
+    "gaussian_nll",
+    "generalized_cross_entropy",
+    "half_squared",
+    "hinge",
+    "huber",
+    "jensen_shannon",
+    "kl",
+    "log_cosh",
+    "logistic",
+    "nt_xent",
+    "perceptron",
+    "poisson_nll",
+    "poly",
+    "quantile",
+    "sigmoid_cross_entropy",
+    "smoothed_hinge",
+    "softmax_cross_entropy",
+    "squared",
+    "squared_hinge",
+    "squared_weston_watkins",
+    "triplet",
+    "weston_watkins",
+]

@@ -26,6 +26,7 @@ MINIMUM = {"bias": np.array([-2.0, 0.7]), "kernel": np.array([[0.1, 1.2], [-0.4,
 SCORES = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1], [0.4, -0.3, 0.9]])
 LABELS = np.array([0, 1, 2, 2], np.int32)
 TARGETS = np.array([[1.0, 2.5, 0.5], [3.0, 0.2, 0.1], [0.7, 4.0, 1.5], [2.0, 0.6, 0.3]])
+SIGNS = np.array([[-1.0, 1.0, -1.0], [1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
 INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])
 
 
@@ -62,9 +63,15 @@ def values_of(default: float) -> np.ndarray:
 
 
 def targets_of(loss: Callable[..., Any]) -> np.ndarray:
-    """Returns targets of the kind that a loss says it takes: labels, or an array like the predictions."""
+    """Returns targets of the kind that a loss's annotation says it takes: labels, signs, or positive numbers."""
     second = list(inspect.signature(loss).parameters.values())[1]
-    return LABELS if second.annotation == "Labels" else TARGETS
+    return {"Labels": LABELS, "Signs": SIGNS}.get(second.annotation, TARGETS)
+
+
+def predictions_of(loss: Callable[..., Any]) -> np.ndarray:
+    """Returns scores, one for each target; two where the annotation says that the last axis holds both of them."""
+    first = next(iter(inspect.signature(loss).parameters.values()))
+    return np.concatenate([SCORES, 0.3 * SCORES[::-1]], axis=-1) if "both" in first.annotation else SCORES
 
 
 def gradient(params: Any) -> Any:
@@ -87,10 +94,10 @@ def descend(optimizer: optax.GradientTransformation, params: Any, steps: int = S
 
 def _loss_case(name: str, loss: Callable[..., Any]) -> Case:
     numbers = routing.numbers(loss, constructs=False)
-    targets = targets_of(loss)
+    predictions, targets = predictions_of(loss), targets_of(loss)
     return Case(
         f"loss-{name}",
-        lambda given, dtype=jnp.float32: loss(jnp.asarray(SCORES, dtype), cast(targets, dtype), **given),
+        lambda given, dtype=jnp.float32: loss(jnp.asarray(predictions, dtype), cast(targets, dtype), **given),
         default_numbers(loss, numbers),
     )
 

@@ -15,10 +15,10 @@ from tests.contracts.cases import (
     CASES,
     LABELS,
     PARAMS,
-    SCORES,
     Case,
     cast,
     default_numbers,
+    predictions_of,
     targets_of,
 )
 
@@ -82,14 +82,18 @@ def test_a_method_is_finite_at_zero_gradients(name: str, grads: str):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_has_finite_gradients_at_zero_and_at_kinks(name: str):
-    loss, targets = LOSSES[name], targets_of(LOSSES[name])
-    ties = np.tile(SCORES[:, :1], (1, 3))  # all scores of an example equal
-    exact = SCORES.copy()
-    if targets is LABELS:  # every hinge of margin 1 exactly at its kink
-        exact = np.where(np.arange(3) == LABELS[:, None], 1.0, 0.0)
-    for scores in (np.zeros_like(SCORES), ties, exact, 1e30 * SCORES, -1e4 * SCORES):
-        gradient = jax.grad(lambda s: jnp.sum(loss(s, jnp.asarray(targets))))(jnp.asarray(scores, jnp.float32))
-        assert np.all(np.isfinite(gradient))
+    loss, scores, targets = LOSSES[name], predictions_of(LOSSES[name]), targets_of(LOSSES[name])
+    ties = np.tile(scores[:, :1], (1, scores.shape[1]))  # all scores of an example equal
+    # Every error 0, or every hinge of margin 1 exactly at its kink.
+    exact = np.eye(3)[LABELS] if targets is LABELS else np.tile(targets, (1, scores.shape[1] // 3))
+    huge = 1e30 if targets is LABELS else 1e4  # the square of an error has to fit
+
+    @jax.jit
+    def gradient(scores):
+        return jax.grad(lambda s: jnp.sum(loss(s, jnp.asarray(targets))))(scores)
+
+    for x in (np.zeros_like(scores), ties, exact, huge * scores, -1e4 * scores):
+        assert np.all(np.isfinite(gradient(jnp.asarray(x, jnp.float32))))
 
 
 @pytest.mark.parametrize("name", PENALTIES)

