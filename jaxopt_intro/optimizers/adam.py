@@ -99,15 +99,20 @@ def adam_metric(state: PyTree, *, b2: Number = 0.999, eps: Number = 1e-8) -> PyT
     Returns:
         A tree like the parameters, in float32 or wider.
 
+    Raises:
+        ValueError: The state does not hold exactly one of Adam.
+
     Examples:
         >>> optimizer = adam(learning_rate=0.125)
         >>> _, state = optimizer.update(jnp.array([3.0]), optimizer.init(jnp.zeros(1)))
         >>> adam_metric(state).round(4).tolist()
         [3.0]
     """
-    is_adam = lambda x: isinstance(x, AdamState)  # noqa: E731
-    (moments,) = filter(is_adam, jax.tree.leaves(state, is_leaf=is_adam))
-    correction = bias_correction(b2, moments.step)
+    parts = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, AdamState))
+    found = [part for part in parts if isinstance(part, AdamState)]
+    if len(found) != 1:
+        raise ValueError(f"adam_metric: got {len(found)} states of Adam; expected 1. Pass the state of one `adam`.")
+    moments, correction = found[0], bias_correction(b2, found[0].step)
 
     def divisor(nu: Array) -> Array:
         moved = nu > 0

@@ -138,6 +138,11 @@ def test_no_parameters_are_refused():
             outer.update(jnp.ones(2), outer.init(jnp.ones(2)))
 
 
+def test_a_state_without_adam_has_no_metric():
+    with pytest.raises(ValueError, match="adam_metric: got 0 states of Adam; expected 1"):
+        adam_metric(sgd(learning_rate=0.1).init(jnp.ones(2)))
+
+
 def test_a_training_takes_them():
     def sparse(*, learning_rate, strength):
         prox = lambda tree, step: operators.l1(tree, step, strength=strength, factors=trees.kernels(tree))  # noqa: E731
