@@ -42,6 +42,56 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
 
 
+def scalars(function: str, **numbers: Any) -> None:
+    """Refuses arrays where one number is meant: they would broadcast.
+
+    Args:
+        function: The function that asks, for the message.
+        **numbers: Python numbers, or anything with a shape.
+
+    Raises:
+        ValueError: One has axes.
+
+    Examples:
+        >>> import numpy as np
+        >>> scalars("l1", strength=0.1)
+        >>> scalars("l1", strength=np.zeros(50))
+        Traceback (most recent call last):
+        ...
+        ValueError: l1: got strength of shape (50,); expected one number. For several at once, use jax.vmap.
+    """
+    for name, number in numbers.items():
+        if getattr(number, "shape", ()):
+            raise ValueError(
+                f"{function}: got {name} of shape {tuple(number.shape)}; expected one number. For several at once, "
+                "use jax.vmap."
+            )
+
+
+def axes_of(function: str, axes: Iterable[int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns axes of a shape, counted from the front; refuses those that it does not have.
+
+    Raises:
+        ValueError: The shape has no such axis.
+
+    Examples:
+        >>> axes_of("group_lasso", (0, -1), (5, 5, 3))
+        (0, 2)
+        >>> axes_of("group_lasso", (2,), (5, 3))
+        Traceback (most recent call last):
+        ...
+        ValueError: group_lasso: got axes (2,) for an array of shape (5, 3); expected axes from -2 to 1. ...
+    """
+    axes, rank = tuple(axes), len(shape)
+    if not all(-rank <= axis < rank for axis in axes):
+        expected = f"axes from {-rank} to {rank - 1}" if rank else "none"
+        raise ValueError(
+            f"{function}: got axes {axes} for an array of shape {shape}; expected {expected}. Change them, or leave "
+            "this array out."
+        )
+    return tuple(axis % rank for axis in axes)
+
+
 def same_shape(predictions: Any, targets: Any, *, function: str) -> None:
     """Refuses arrays that would broadcast where they must match element by element.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -91,6 +92,56 @@ def norm(tree: PyTree) -> Scalar:
     total = sum((jnp.sum(jnp.square(at_least_float32(x))) for x in jax.tree.leaves(tree)), start=jnp.zeros(()))
     zero = total == 0  # not `total > 0`, which would turn NaN into 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, total)))
+
+
+def unit_axes(path: tuple[Any, ...], leaf: Array) -> tuple[int, ...]:
+    """Returns the axes over which the weights of one unit run, by the leaf's name and rank.
+
+    Dense kernels `[in, out]` and convolution kernels `[*window, in, out]`: all axes but the last, so a unit is an
+    output and what it receives. Embeddings (`embed` in the leaf's own name) `[vocabulary, features]`: the last axis, so
+    a unit is a row. Attention's `query`, `key` and `value` kernels `[in, heads, features]`: the first axis. Vectors: no
+    axis, each element is a unit.
+
+    Args:
+        path: The leaf's key path.
+        leaf: The leaf of one model's parameters, without an axis of members.
+
+    Returns:
+        The axes.
+
+    Examples:
+        >>> leaves = {"conv": {"kernel": jnp.zeros((5, 5, 3, 8))}, "table": {"embedding": jnp.zeros((100, 16))}}
+        >>> [unit_axes(path, leaf) for path, leaf in jax.tree.leaves_with_path(leaves)]
+        [(0, 1, 2), (1,)]
+    """
+    rank, (*parents, name) = jnp.ndim(leaf), path_name(path).split("/")
+    if rank >= 2 and "embed" in name:
+        return (rank - 1,)
+    if rank == 3 and parents[-1:] in (["query"], ["key"], ["value"]):
+        return (0,)
+    return tuple(range(rank - 1))
+
+
+def norm_and_direction(x: Array, axes: Sequence[int]) -> tuple[Array, Array]:
+    """Returns the Euclidean norm over some axes, kept with length 1, and `x / norm`, in float32 or wider.
+
+    Neither overflows nor underflows where the result does not, nor do their derivatives. At zero both are zero, the
+    derivative of the norm is 0 and that of the direction 1.
+
+    Examples:
+        >>> norm, direction = norm_and_direction(2.0**100 * jnp.array([[3.0, 0.0], [-4.0, 0.0]]), (0,))
+        >>> (norm / 2.0**100).tolist(), (5 * direction).tolist()
+        ([[5.0, 0.0]], [[3.0, 0.0], [-4.0, 0.0]])
+    """
+    x = at_least_float32(x)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=tuple(axes), keepdims=True, initial=0.0))
+    regular = (largest >= jnp.finfo(x.dtype).tiny) & jnp.isfinite(largest)
+    scale = jnp.where(regular, largest, 1.0)
+    scaled = x / scale
+    total = jnp.sum(jnp.square(scaled), axis=tuple(axes), keepdims=True)
+    zero = total == 0
+    root = jnp.sqrt(jnp.where(zero, 1.0, total))
+    return scale * jnp.where(zero, 0.0, root), scaled / root
 
 
 def at_least_float32(x: Array) -> Array:

@@ -21,7 +21,7 @@ from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.metrics import METRICS
 from jaxopt_intro.models import MODELS, from_constructor, from_linen, from_nnx
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES, STOPPING, EarlyStopping
+from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
 from jaxopt_intro.schedules import SCHEDULES
 from jaxopt_intro.typing import Array, Model, PyTree, Training
@@ -30,8 +30,8 @@ SEVERAL = ("penalty", "augment", "schedule", "after_update")
 TABLES: dict[str, Mapping[str, Any]] = {
     "loss": LOSSES,
     "optimizer": {name: method.make for name, method in METHODS.items()},
-    "proximal": {},
-    "after_update": {},
+    "proximal": PROXIMAL,
+    "after_update": PROJECTIONS,
     "penalty": PENALTIES,
     "stopping": STOPPING,
 }

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import optax
 
-from jaxopt_intro.optimizers.adam import adam, scale_by_adam
+from jaxopt_intro.optimizers.adam import adam, adam_metric, scale_by_adam
 from jaxopt_intro.optimizers.momentum import momentum, scale_by_momentum
+from jaxopt_intro.optimizers.proximal import projected, proximal
 from jaxopt_intro.optimizers.sgd import descend, sgd
 
 
@@ -28,4 +29,7 @@ METHODS = {
     "adam": Method(adam, "Kingma and Ba 2015, Adam, algorithm 1"),
 }
 
-__all__ = ["METHODS", "Method", "adam", "descend", "momentum", "scale_by_adam", "scale_by_momentum", "sgd"]
+__all__ = [
+    "METHODS", "Method", "adam", "adam_metric", "descend", "momentum", "projected", "proximal", "scale_by_adam",
+    "scale_by_momentum", "sgd",
+]  # fmt: skip

@@ -88,6 +88,39 @@ def adam(
     return optax.chain(scale_by_adam(b1, b2, eps), descend(learning_rate))
 
 
+def adam_metric(state: PyTree, *, b2: Number = 0.999, eps: Number = 1e-8) -> PyTree:
+    """Returns what Adam divides each element's step by, `sqrt(nu_hat) + eps`: the metric for `proximal`.
+
+    Args:
+        state: A state of `adam`, after an update.
+        b2: Its decay of the second moment. May be traced.
+        eps: Its number added to the root, above 0. May be traced.
+
+    Returns:
+        A tree like the parameters, in float32 or wider.
+
+    Raises:
+        ValueError: The state does not hold exactly one of Adam.
+
+    Examples:
+        >>> optimizer = adam(learning_rate=0.125)
+        >>> _, state = optimizer.update(jnp.array([3.0]), optimizer.init(jnp.zeros(1)))
+        >>> adam_metric(state).round(4).tolist()
+        [3.0]
+    """
+    parts = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, AdamState))
+    found = [part for part in parts if isinstance(part, AdamState)]
+    if len(found) != 1:
+        raise ValueError(f"adam_metric: got {len(found)} states of Adam; expected 1. Pass the state of one `adam`.")
+    moments, correction = found[0], bias_correction(b2, found[0].step)
+
+    def divisor(nu: Array) -> Array:
+        moved = nu > 0
+        return jnp.where(moved, jnp.sqrt(jnp.where(moved, nu, 1.0) / correction), 0.0) + eps
+
+    return jax.tree.map(divisor, moments.nu)
+
+
 def moment(average: Array, value: Array, decay: Number) -> Array:
     """Returns the moving average `decay * average + (1 - decay) * value`, in the dtype of the average."""
     return (decay * average + (1 - decay) * value).astype(average.dtype)

@@ -1,10 +1,55 @@
-"""Regularizers: penalties on parameters and noise inside models, every number traceable."""
+"""Regularizers: penalties, proximal operators, projections, noise and early stopping, every number traceable.
 
-from jaxopt_intro.regularizers.penalties import l1, l2
-from jaxopt_intro.regularizers.stochastic import dropout
-from jaxopt_intro.regularizers.stopping import EarlyStopping, EarlyStoppingState, early_stopping
+Penalties and noise are here by name; proximal operators and projections, many of which share a penalty's name, are in
+`regularizers.proximal` and `regularizers.projections`.
+"""
 
-PENALTIES = {"l1": l1, "l2": l2}
-STOPPING = {"early_stopping": early_stopping}
+from jaxopt_intro.regularizers import projections, proximal
+from jaxopt_intro.regularizers.penalties import elastic_net, gradient_penalty, group_lasso, l1, l2, nuclear
+from jaxopt_intro.regularizers.stochastic import dropout, gaussian_noise, spatial_dropout, stochastic_depth
+from jaxopt_intro.regularizers.stopping import EarlyStopping, EarlyStoppingState
+from jaxopt_intro.routing import named
 
-__all__ = ["PENALTIES", "STOPPING", "EarlyStopping", "EarlyStoppingState", "dropout", "early_stopping", "l1", "l2"]
+PENALTIES = {
+    "elastic_net": elastic_net,
+    "group_lasso": group_lasso,
+    "l1": l1,
+    "l2": l2,
+    "nuclear": nuclear,
+}
+
+PROXIMAL = {
+    "elastic_net": proximal.elastic_net,
+    "group_lasso": proximal.group_lasso,
+    "l1": proximal.l1,
+    "l2": proximal.l2,
+    "nonnegative": proximal.nonnegative,
+    "nuclear": proximal.nuclear,
+}
+
+PROJECTIONS = {
+    "box": projections.box,
+    "l1_ball": projections.l1_ball,
+    "l2_ball": projections.l2_ball,
+    "linf_ball": projections.linf_ball,
+    "max_norm": projections.max_norm,
+    "nonnegative": projections.nonnegative,
+    "simplex": projections.simplex,
+    "unit_norm": projections.unit_norm,
+}
+
+STOCHASTIC = {
+    "dropout": dropout,
+    "gaussian_noise": gaussian_noise,
+    "spatial_dropout": spatial_dropout,
+    "stochastic_depth": stochastic_depth,
+}
+
+STOPPING = {"early_stopping": named(EarlyStopping, "early_stopping")}
+
+__all__ = [
+    "PENALTIES", "PROJECTIONS", "PROXIMAL", "STOCHASTIC", "STOPPING",
+    "EarlyStopping", "EarlyStoppingState", "dropout", "elastic_net", "gaussian_noise",
+    "gradient_penalty", "group_lasso", "l1", "l2", "nuclear", "projections", "proximal", "spatial_dropout",
+    "stochastic_depth",
+]  # fmt: skip

@@ -1,13 +1,13 @@
-"""Early stopping as state: two pure functions that work under `scan` and `vmap`, one stop for each lane."""
+"""Early stopping as state: pure functions that work under `scan` and `vmap`, one stop for each lane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxopt_intro.typing import Array, Number, Scalar
+from jaxopt_intro.checks import scalars
+from jaxopt_intro.typing import Array, Number
 
 
 class EarlyStoppingState(NamedTuple):
@@ -25,18 +25,6 @@ class EarlyStoppingState(NamedTuple):
 
 
 class EarlyStopping(NamedTuple):
-    """Early stopping as a pair of pure functions.
-
-    Attributes:
-        init: `() -> state`.
-        update: `(state, value) -> (state, stop)`.
-    """
-
-    init: Callable[[], EarlyStoppingState]
-    update: Callable[[EarlyStoppingState, Scalar], tuple[EarlyStoppingState, Array]]
-
-
-def early_stopping(*, patience: Number, min_delta: Number = 0.0) -> EarlyStopping:
     """Stops when a validation value has not improved for `patience` values in a row.
 
         improved = value < best - min_delta
@@ -45,21 +33,18 @@ def early_stopping(*, patience: Number, min_delta: Number = 0.0) -> EarlyStoppin
         stop     = waited >= patience, from then on
 
     The value is to be minimized; give an accuracy its minus sign. NaN is no improvement. Keras and PyTorch Lightning
-    count alike; flax's `EarlyStopping` waits one value longer.
+    count alike; flax's `EarlyStopping` waits one value longer. A stop is a count: nothing here has a derivative.
 
-    Args:
+    Attributes:
         patience: How many values in a row without improvement stop, at least 1 (0 is like 1). May be traced.
         min_delta: By how much a value must be smaller than the best, at least 0. May be traced.
 
-    Returns:
-        The pair. It is no differentiable thing: a stop is a count.
-
     References:
         Goodfellow, Bengio and Courville 2016, Deep learning, algorithm 7.1; Prechelt 1998, Early stopping - but when?,
-        section 2, whose criterion UP_s counts rising strips in a row likewise.
+        whose criterion UP counts rising strips in a row likewise.
 
     Examples:
-        >>> stopping = early_stopping(patience=2)
+        >>> stopping = EarlyStopping(patience=2)
         >>> state = stopping.init()
         >>> for value in (3.0, 2.0, 2.5, 2.0):
         ...     state, stop = stopping.update(state, value)
@@ -67,14 +52,22 @@ def early_stopping(*, patience: Number, min_delta: Number = 0.0) -> EarlyStoppin
         (True, 2.0)
     """
 
-    def init() -> EarlyStoppingState:
+    patience: Number
+    min_delta: Number = 0.0
+
+    def init(self) -> EarlyStoppingState:
+        """Returns the state before the first value."""
         return EarlyStoppingState(jnp.full((), jnp.inf), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
-    def update(state: EarlyStoppingState, value: Scalar | float) -> tuple[EarlyStoppingState, Array]:
-        value = jnp.asarray(value, state.best.dtype)
-        improved = value < state.best - min_delta
-        waited = jnp.where(improved, 0, state.waited + 1)
-        stop = state.stopped | (~improved & (waited >= patience))
-        return EarlyStoppingState(jnp.where(improved, value, state.best), waited, stop), stop
+    def update(self, state: EarlyStoppingState, value: Number) -> tuple[EarlyStoppingState, Array]:
+        """Takes the next value; returns the state, and whether to stop.
 
-    return EarlyStopping(init, update)
+        Raises:
+            ValueError: The value or a number has axes.
+        """
+        scalars("EarlyStopping", patience=self.patience, min_delta=self.min_delta, value=value)
+        value = jnp.asarray(value, state.best.dtype)
+        improved = value < state.best - self.min_delta
+        waited = jnp.where(improved, 0, state.waited + 1)
+        stopped = state.stopped | (~improved & (waited >= self.patience))
+        return EarlyStoppingState(jnp.where(improved, value, state.best), waited, stopped), stopped

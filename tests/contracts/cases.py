@@ -16,7 +16,7 @@ from jaxopt_intro import routing
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.models import MODELS
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES
+from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
 
 STEPS = 4
 # Skewed values: a symmetric target cannot reveal a reversed sign, equal curvatures cannot reveal a swapped element.
@@ -27,6 +27,10 @@ SCORES = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1], [0.4, -0
 LABELS = np.array([0, 1, 2, 2], np.int32)
 TARGETS = np.array([[1.0, 2.5, 0.5], [3.0, 0.2, 0.1], [0.7, 4.0, 1.5], [2.0, 0.6, 0.3]])
 SIGNS = np.array([[-1.0, 1.0, -1.0], [1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
+# No two singular values, columns or signs alike; some elements small enough to be cut off.
+WEIGHTS = {"bias": np.array([0.3, -1.1]), "kernel": np.array([[1.7, -0.2], [0.6, 0.3], [-0.9, 0.04]])}
+NUMBERS = {"strength": 0.3, "step": 0.8, "radius": 0.85, "low": -0.4, "high": 0.75}  # that cut some of them, not all
+ACTIVATIONS = np.cos(np.arange(64.0)).reshape(8, 2, 4)
 INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])
 
 
@@ -37,11 +41,18 @@ class Case(NamedTuple):
         name: Table and row.
         run: `(numbers, dtype) -> tree of arrays`.
         defaults: Its numbers, each with a value inside its range and away from its ends.
+        of: Of a function of a tree: `(numbers, tree, factors=None) -> tree or scalar`.
     """
 
     name: str
     run: Callable[..., Any]
     defaults: dict[str, float]
+    of: Any = None
+
+    @property
+    def row(self) -> str:
+        """The name of the row."""
+        return self.name.partition("-")[2]
 
 
 def cast(tree: Any, dtype: Any) -> Any:
@@ -102,12 +113,30 @@ def _loss_case(name: str, loss: Callable[..., Any]) -> Case:
     )
 
 
-def _penalty_case(name: str, penalty: Callable[..., Any]) -> Case:
-    return Case(
-        f"penalty-{name}",
-        lambda given, dtype=jnp.float32: penalty(cast(PARAMS, dtype), **given),
-        default_numbers(penalty, routing.numbers(penalty, constructs=False)),
-    )
+def _tree_case(table: str, name: str, function: Callable[..., Any]) -> Case:
+    """A penalty, proximal operator or projection; an operator's step is a number too, where it has no default."""
+    numbers = default_numbers(function, routing.numbers(function, constructs=False))
+    step = inspect.signature(function).parameters.get("step")
+    if step and step.default is step.empty:
+        numbers["step"] = NUMBERS["step"]
+
+    def of(given: Mapping[str, Any], tree: Any, factors: Any = None) -> Any:
+        steps = (given["step"],) if "step" in given else ()
+        return function(tree, *steps, factors=factors, **{n: v for n, v in given.items() if n != "step"})
+
+    def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+        return of(given, cast(WEIGHTS, dtype))
+
+    return Case(f"{table}-{name}", run, {n: NUMBERS.get(n, v) for n, v in numbers.items()}, of)
+
+
+def _noise_case(name: str, noise: Callable[..., Any]) -> Case:
+    _, number, *_ = inspect.signature(noise).parameters
+
+    def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+        return noise(jnp.asarray(ACTIVATIONS, dtype), given[number], key=jax.random.key(5))
+
+    return Case(f"stochastic-{name}", run, {number: 0.3})
 
 
 def _method_case(name: str, make: Callable[..., optax.GradientTransformation]) -> Case:
@@ -133,9 +162,13 @@ def _model_case(name: str, make: Callable[..., Any]) -> Case:
 
 CASES = [
     *(_loss_case(name, loss) for name, loss in LOSSES.items()),
-    *(_penalty_case(name, penalty) for name, penalty in PENALTIES.items()),
+    *(_tree_case("penalty", name, penalty) for name, penalty in PENALTIES.items()),
+    *(_tree_case("proximal", name, operator) for name, operator in PROXIMAL.items()),
+    *(_tree_case("projection", name, projection) for name, projection in PROJECTIONS.items()),
+    *(_noise_case(name, noise) for name, noise in STOCHASTIC.items()),
     *(_method_case(name, method.make) for name, method in METHODS.items()),
     *(_model_case(name, make) for name, make in MODELS.items()),
 ]
+TREE_CASES = [case for case in CASES if case.of is not None]
 NUMBERED = [(case, number) for case in CASES for number in case.defaults]
 NUMBERED_IDS = [f"{case.name}-{number}" for case, number in NUMBERED]

@@ -15,6 +15,8 @@ from tests.contracts.cases import (
     CASES,
     LABELS,
     PARAMS,
+    TREE_CASES,
+    WEIGHTS,
     Case,
     cast,
     default_numbers,
@@ -55,6 +57,34 @@ def test_derivatives_are_finite_also_at_zero(case: Case):
     for zero in (*case.defaults, None, "all"):
         numbers = {n: jnp.float32(0 if zero in (n, "all") else v) for n, v in case.defaults.items()}
         assert all(np.isfinite(d) for d in jax.tree.leaves(both(numbers))), zero
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", TREE_CASES, ids=lambda c: c.name)
+def test_derivatives_by_a_tree_are_finite_differences(case: Case):
+    value = jax.jit(lambda t: _skewed_sum(case.of(case.defaults, t)))
+    tree = cast(WEIGHTS, jnp.float64)
+    way = jax.tree.map(lambda x: jnp.cos(2.0 * jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape), tree)
+    ahead, behind = (jax.tree.map(lambda x, w, s=s: x + s * STEP * w, tree, way) for s in (1, -1))
+    difference = (value(ahead) - value(behind)) / (2 * STEP)
+    gradient = jax.grad(value)(tree)
+    reverse = sum(jnp.vdot(g, w) for g, w in zip(jax.tree.leaves(gradient), jax.tree.leaves(way), strict=True))
+    np.testing.assert_allclose(reverse, difference, rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_allclose(jax.jvp(value, (tree,), (way,))[1], difference, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("case", TREE_CASES, ids=lambda c: c.name)
+def test_derivatives_by_a_tree_are_finite_at_zeros_ties_and_extremes(case: Case):
+    def value(numbers, tree):
+        return _skewed_sum(case.of(numbers, tree))
+
+    both = jax.jit(lambda n, t: (jax.grad(value, argnums=(0, 1))(n, t), jax.jacfwd(value, argnums=(0, 1))(n, t)))
+    tree = cast(WEIGHTS, jnp.float32)
+    ties = {"bias": jnp.full(2, 0.85), "kernel": 0.85 * jnp.eye(3, 2)}  # norms are the radius, singular values repeat
+    for at in (ties, *(jax.tree.map(lambda x, s=s: s * x, tree) for s in (0.0, 1e18, 1e-30))):
+        for factor in (1.0, 0.0):
+            derivatives = both({n: jnp.float32(factor * v) for n, v in case.defaults.items()}, at)
+            assert all(np.all(np.isfinite(d)) for d in jax.tree.leaves(derivatives)), (factor, at, derivatives)
 
 
 @pytest.mark.parametrize("grads", ["all zero", "one zero", "tiny"])

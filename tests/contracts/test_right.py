@@ -12,8 +12,9 @@ from jaxtyping import TypeCheckError, jaxtyped
 from jaxopt_intro import routing
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES
+from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
 from tests.contracts.cases import (
+    ACTIVATIONS,
     CASES,
     CURVATURES,
     LABELS,
@@ -28,6 +29,7 @@ from tests.contracts.cases import (
 )
 from tests.reference import losses as losses_reference
 from tests.reference import optimizers as optimizers_reference
+from tests.reference import regularizers as regularizers_reference
 
 STEPS = 25
 EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
@@ -95,12 +97,16 @@ def test_a_loss_is_its_formula(name: str, x64: None):
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_penalty_is_its_formula(name: str, x64: None):
     ours = PENALTIES[name](cast(PARAMS, jnp.float64), strength=0.3)
-    np.testing.assert_allclose(
-        ours, losses_reference.REFERENCES[name](list(PARAMS.values()), strength=0.3), rtol=64 * EPS64
-    )
+    expected = regularizers_reference.PENALTIES[name](list(PARAMS.values()), strength=0.3)
+    np.testing.assert_allclose(ours, expected, rtol=64 * EPS64)
 
 
-@pytest.mark.parametrize("table", [LOSSES, PENALTIES, METHODS], ids=["losses", "penalties", "methods"])
+TABLES = {
+    "losses": LOSSES, "penalties": PENALTIES, "proximal": PROXIMAL, "projections": PROJECTIONS, "methods": METHODS
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_annotations_tell_the_truth(table):
     # The transcriptions' calls again, shapes and dtypes of arguments and results checked against the annotations.
     for name, row in table.items():
@@ -110,7 +116,7 @@ def test_annotations_tell_the_truth(table):
         if table is LOSSES:
             arguments = (jnp.asarray(predictions_of(function), jnp.float32), cast(targets_of(function), jnp.float32))
         else:
-            arguments = () if constructs else (cast(PARAMS, jnp.float32),)
+            arguments = () if constructs else (cast(PARAMS, jnp.float32), 0.8)[: 2 if table is PROXIMAL else 1]
         for given in (numbers, {n: jnp.float32(v) for n, v in numbers.items()}):
             typed(function)(*arguments, **given)
         if table is not METHODS and numbers:
@@ -119,11 +125,20 @@ def test_annotations_tell_the_truth(table):
         assert name in {c.name.partition("-")[2] for c in CASES}
 
 
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_annotations_of_noise_tell_the_truth(name: str):
+    noise, x, key = typed(STOCHASTIC[name]), jnp.asarray(ACTIVATIONS, jnp.float32), jax.random.key(0)
+    for number in (0.3, jnp.float32(0.3)):
+        noise(x, number, key=key)
+    with pytest.raises(TypeCheckError):
+        noise(x, "no number", key=key)
+
+
 def test_every_row_cites():
     for method in METHODS.values():
         assert "equation" in method.reference or "algorithm" in method.reference
-    for function in (*LOSSES.values(), *PENALTIES.values(), *(m.make for m in METHODS.values())):
-        assert "References:" in (function.__doc__ or "")
+    rows = [getattr(row, "make", row) for table in (*TABLES.values(), STOCHASTIC) for row in table.values()]
+    assert all("References:" in (function.__doc__ or "") for function in rows)
 
 
 def test_labels_are_the_kind_of_target_of_a_classification_loss():

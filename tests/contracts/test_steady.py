@@ -9,8 +9,8 @@ import pytest
 
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES
-from tests.contracts.cases import CASES, PARAMS, Case, cast, default_numbers, descend, values_of
+from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
+from tests.contracts.cases import CASES, PARAMS, WEIGHTS, Case, cast, default_numbers, descend, values_of
 
 METHOD_CASES = [c for c in CASES if c.name.startswith("method-")]
 
@@ -85,9 +85,23 @@ def test_half_precision_is_summed_in_float32(case: Case):
     np.testing.assert_allclose(half, single, rtol=8 * float(jnp.finfo(jnp.bfloat16).eps), atol=0.05)
 
 
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.name.split("-")[0] in ("proximal", "projection")], ids=lambda c: c.name
+)
+def test_half_precision_is_kept_and_computed_in_float32(case: Case):
+    # Python numbers, which would meet a leaf in its own dtype; not under jit, which may leave out roundings.
+    rounded = cast(WEIGHTS, jnp.bfloat16)
+    half, single = case.of(case.defaults, rounded), case.of(case.defaults, cast(rounded, jnp.float32))
+    for h, s in zip(jax.tree.leaves(half), jax.tree.leaves(single), strict=True):
+        assert (h.dtype, s.dtype) == (jnp.bfloat16, jnp.float32)
+        np.testing.assert_array_equal(np.float32(h), np.float32(s.astype(jnp.bfloat16)))
+
+
 def test_every_table_has_a_case():
     rows = {c.name for c in CASES}
-    assert {f"loss-{n}" for n in LOSSES} | {f"penalty-{n}" for n in PENALTIES} | {
-        f"method-{n}" for n in METHODS
-    } <= rows
+    tables = {
+        "loss": LOSSES, "penalty": PENALTIES, "proximal": PROXIMAL, "projection": PROJECTIONS,
+        "stochastic": STOCHASTIC, "method": METHODS,
+    }  # fmt: skip
+    assert {f"{table}-{name}" for table, names in tables.items() for name in names} <= rows
     assert default_numbers(LOSSES["weston_watkins"], ("margin",)) == {"margin": 1.0}
