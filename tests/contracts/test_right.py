@@ -10,9 +10,11 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import TypeCheckError, jaxtyped
 
 from jaxopt_intro import routing
+from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.regularizers import PENALTIES
+from jaxopt_intro.schedules import SCHEDULES
 from tests.contracts.cases import (
     CASES,
     CURVATURES,
@@ -20,17 +22,23 @@ from tests.contracts.cases import (
     MINIMUM,
     PARAMS,
     SCORES,
+    arguments_of,
     cast,
     default_numbers,
     descend,
+    given_to,
     targets_of,
     values_of,
 )
 from tests.reference import losses as losses_reference
 from tests.reference import optimizers as optimizers_reference
+from tests.reference import schedules as schedules_reference
 
 STEPS = 25
 EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
+TABLES = {
+    "loss": LOSSES, "penalty": PENALTIES, "method": METHODS, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS,
+}  # fmt: skip
 typed = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))
 
 
@@ -101,30 +109,41 @@ def test_a_penalty_is_its_formula(name: str, x64: None):
     )
 
 
-@pytest.mark.parametrize("table", [LOSSES, PENALTIES, METHODS], ids=["losses", "penalties", "methods"])
-def test_annotations_tell_the_truth(table):
-    # The transcriptions' calls again, shapes and dtypes of arguments and results checked against the annotations.
-    for name, row in table.items():
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_is_its_formula(name: str, x64: None):
+    numbers = next(c.defaults for c in CASES if c.name == f"schedule-{name}")
+    ours = SCHEDULES[name](**numbers)(jnp.arange(64))
+    expected = [getattr(schedules_reference, name)(float(step), **numbers) for step in range(64)]
+    np.testing.assert_allclose(ours, expected, rtol=1e4 * EPS64, atol=1e4 * EPS64)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_annotations_tell_the_truth(kind: str):
+    # Every row's call, shapes and dtypes of arguments and results checked against the annotations.
+    for name, row in TABLES[kind].items():
         function = getattr(row, "make", row)
-        constructs = table is METHODS
-        numbers = default_numbers(function, routing.numbers(function, constructs=constructs))
-        if table is LOSSES:
+        numbers = next(c.defaults for c in CASES if c.name == f"{kind}-{name}")
+        arguments, more = (), {}
+        if kind == "loss":
             arguments = (jnp.asarray(SCORES, jnp.float32), cast(targets_of(function), jnp.float32))
-        else:
-            arguments = () if constructs else (cast(PARAMS, jnp.float32),)
-        for given in (numbers, {n: jnp.float32(v) for n, v in numbers.items()}):
-            typed(function)(*arguments, **given)
-        if table is not METHODS:
+        elif kind == "penalty":
+            arguments = (cast(PARAMS, jnp.float32),)
+        elif kind == "augmentation":
+            arguments, more = arguments_of(function), given_to(function)
+        traced = {n: jnp.asarray(v, jnp.float32) for n, v in numbers.items()}
+        for given in ({n: v if np.ndim(v) == 0 else traced[n] for n, v in numbers.items()}, traced):
+            typed(function)(*arguments, **given, **more)
+        if numbers and kind != "method":
             with pytest.raises(TypeCheckError):
-                typed(function)(*arguments, **dict.fromkeys(numbers, "no number"))
-        assert name in {c.name.partition("-")[2] for c in CASES}
+                typed(function)(*arguments, **dict.fromkeys(numbers, "no number"), **more)
 
 
 def test_every_row_cites():
     for method in METHODS.values():
         assert "equation" in method.reference or "algorithm" in method.reference
-    for function in (*LOSSES.values(), *PENALTIES.values(), *(m.make for m in METHODS.values())):
-        assert "References:" in (function.__doc__ or "")
+    for table in TABLES.values():
+        for row in table.values():
+            assert "References:" in (getattr(row, "make", row).__doc__ or ""), row
 
 
 def test_labels_are_the_kind_of_target_of_a_classification_loss():

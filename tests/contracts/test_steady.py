@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES
-from tests.contracts.cases import CASES, PARAMS, Case, cast, default_numbers, descend, values_of
+from tests.contracts.cases import CASES, PARAMS, Case, cast, descend, values_of
 
 METHOD_CASES = [c for c in CASES if c.name.startswith("method-")]
 
@@ -83,11 +81,3 @@ def test_half_precision_is_summed_in_float32(case: Case):
     assert half.dtype == single.dtype == jnp.float32
     # Only the inputs are rounded: each is right to half a unit of bfloat16, the sums to a few of those.
     np.testing.assert_allclose(half, single, rtol=8 * float(jnp.finfo(jnp.bfloat16).eps), atol=0.05)
-
-
-def test_every_table_has_a_case():
-    rows = {c.name for c in CASES}
-    assert {f"loss-{n}" for n in LOSSES} | {f"penalty-{n}" for n in PENALTIES} | {
-        f"method-{n}" for n in METHODS
-    } <= rows
-    assert default_numbers(LOSSES["weston_watkins"], ("margin",)) == {"margin": 1.0}
