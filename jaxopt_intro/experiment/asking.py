@@ -29,7 +29,7 @@ class Experiment:
         loss: "softmax_cross_entropy", "weston_watkins", or `(outputs, targets, *, ...) -> [batch]`.
         penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
         augment: One or several, in order, of the names in `jaxopt-intro list augmentations`, `(inputs, ..., *, key) ->
-            inputs`, or `(inputs, targets, ..., *, key) -> (inputs, targets)`.
+            inputs`, or `(inputs, targets, ..., *, key) -> (inputs, targets)`; or None.
         after_update: `(params, *, ...) -> params`, or None.
         metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes.
         objective: The metric, or "loss", whose validation decides; None means accuracy for classes, else the loss.
@@ -61,7 +61,7 @@ class Experiment:
     optimizer: Any = "adam"
     loss: Any = "softmax_cross_entropy"
     penalty: Any = ()
-    augment: Any = ()
+    augment: Any = None
     after_update: Any = None
     metrics: Sequence[Any] | None = None
     objective: str | None = None
