@@ -103,9 +103,10 @@ def test_ten_million_steps_are_counted_in_float32(name):
     steps = np.array([10**6 + 1, 9_999_999, 10**7], np.int32)
     numbers = {k: jnp.float32(v) for k, v in setting(name, 0).items()}
     if name == "triangular":  # its heights would long be 0
-        numbers |= {"cycle_factor": jnp.float32(1), "step_factor": jnp.float32(1)}
+        numbers |= {"half_cycle": jnp.float32(4.77), "cycle_factor": jnp.float32(1), "step_factor": jnp.float32(1)}
     want = [getattr(reference, name)(float(s), **{k: np.float64(v) for k, v in numbers.items()}) for s in steps]
-    np.testing.assert_allclose(compiled(name)(numbers, steps), want, rtol=TOLERANCE, atol=TOLERANCE)
+    for run in (compiled(name), lambda n, s: SCHEDULES[name](**n)(s)):  # compiled, a product may escape its rounding
+        np.testing.assert_allclose(run(numbers, steps), want, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @WITH_NUMBERS

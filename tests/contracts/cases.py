@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_intro import routing
+from jaxopt_intro import routing, training
+from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.models import MODELS
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
+from jaxopt_intro.schedules import SCHEDULES, cosine, with_warmup
 
 STEPS = 4
 # Skewed values: a symmetric target cannot reveal a reversed sign, equal curvatures cannot reveal a swapped element.
@@ -31,6 +33,13 @@ SIGNS = np.array([[-1.0, 1.0, -1.0], [1.0, -1.0, -1.0], [1.0, 1.0, 1.0], [1.0, -
 WEIGHTS = {"bias": np.array([0.3, -1.1]), "kernel": np.array([[1.7, -0.2], [0.6, 0.3], [-0.9, 0.04]])}
 NUMBERS = {"strength": 0.3, "step": 0.8, "radius": 0.85, "low": -0.4, "high": 0.75}  # that cut some of them, not all
 ACTIVATIONS = np.cos(np.arange(64.0)).reshape(8, 2, 4)
+IMAGES = np.random.default_rng(3).gamma(2.0, 0.5, (48, 6, 5, 2))
+CLASSES = np.arange(48, dtype=np.int32) % 5
+# Lengths that are no whole number of steps: between the kinks, derivatives are finite differences.
+WITHIN_40_STEPS = {
+    "length": 30.3, "warmup": 6.7, "decay": 9.1, "every": 7.9, "half_cycle": 8.3, "rate": 0.03, "t_mult": 1.7,
+    "boundaries": [5.3, 12.7], "factors": [0.6, 0.3],
+}  # fmt: skip
 INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])
 
 
@@ -40,13 +49,13 @@ class Case(NamedTuple):
     Attributes:
         name: Table and row.
         run: `(numbers, dtype) -> tree of arrays`.
-        defaults: Its numbers, each with a value inside its range and away from its ends.
+        defaults: Its numbers, each with a value, or vector, inside its range and away from its ends.
         of: Of a function of a tree: `(numbers, tree, factors=None) -> tree or scalar`.
     """
 
     name: str
     run: Callable[..., Any]
-    defaults: dict[str, float]
+    defaults: dict[str, Any]
     of: Any = None
 
     @property
@@ -68,9 +77,9 @@ def default_numbers(function: Callable[..., Any], names: tuple[str, ...]) -> dic
     }
 
 
-def values_of(default: float) -> np.ndarray:
+def values_of(default: Any) -> np.ndarray:
     """Returns values of a number in the range of its default: fractions of it."""
-    return np.float32(default) * np.float32([0.5, 0.75, 1.0])
+    return np.multiply.outer(np.float32([0.5, 0.75, 1.0]), np.float32(default))
 
 
 def targets_of(loss: Callable[..., Any]) -> np.ndarray:
@@ -160,6 +169,34 @@ def _model_case(name: str, make: Callable[..., Any]) -> Case:
     return Case(f"model-{name}", run, default_numbers(make, model.hyperparameters))
 
 
+def _schedule_case(name: str, make: Callable[..., Callable[..., Any]]) -> Case:
+    names = routing.options(make, constructs=True)
+    defaults = {n: np.float64(WITHIN_40_STEPS[n]) for n in names if n in WITHIN_40_STEPS}
+    others = default_numbers(make, tuple(n for n in names if n not in defaults))
+    return Case(f"schedule-{name}", lambda given, dtype=None: make(**given)(jnp.arange(40)), {**others, **defaults})
+
+
+def arguments_of(augmentation: Callable[..., Any], dtype: Any = jnp.float32) -> tuple[Any, ...]:
+    """Returns the images, and the labels where an augmentation takes targets."""
+    takes = routing.parameters(augmentation)
+    return cast((IMAGES, CLASSES)[: 1 + ("targets" in takes)], dtype)
+
+
+def given_to(augmentation: Callable[..., Any]) -> dict[str, Any]:
+    """Returns what the trainer gives an augmentation by keyword."""
+    given = {"key": jax.random.key(5), "classes": 5}
+    return {name: given[name] for name in routing.parameters(augmentation) if name in given}
+
+
+def _augmentation_case(name: str, augmentation: Callable[..., Any]) -> Case:
+    def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+        changed = augmentation(*arguments_of(augmentation, dtype), **given, **given_to(augmentation))
+        return jax.tree.map(lambda x: 1.0 * x, changed)  # labels as floats
+
+    numbers = routing.numbers(training.of_data(augmentation), constructs=True)
+    return Case(f"augmentation-{name}", run, default_numbers(augmentation, numbers))
+
+
 CASES = [
     *(_loss_case(name, loss) for name, loss in LOSSES.items()),
     *(_tree_case("penalty", name, penalty) for name, penalty in PENALTIES.items()),
@@ -168,6 +205,9 @@ CASES = [
     *(_noise_case(name, noise) for name, noise in STOCHASTIC.items()),
     *(_method_case(name, method.make) for name, method in METHODS.items()),
     *(_model_case(name, make) for name, make in MODELS.items()),
+    *(_schedule_case(name, make) for name, make in SCHEDULES.items()),
+    _schedule_case("with_warmup", functools.partial(with_warmup, cosine(length=20.3))),
+    *(_augmentation_case(name, augmentation) for name, augmentation in AUGMENTATIONS.items()),
 ]
 TREE_CASES = [case for case in CASES if case.of is not None]
 NUMBERED = [(case, number) for case in CASES for number in case.defaults]

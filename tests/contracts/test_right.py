@@ -10,9 +10,11 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import TypeCheckError, jaxtyped
 
 from jaxopt_intro import routing
+from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
+from jaxopt_intro.schedules import SCHEDULES
 from tests.contracts.cases import (
     ACTIVATIONS,
     CASES,
@@ -20,9 +22,11 @@ from tests.contracts.cases import (
     LABELS,
     MINIMUM,
     PARAMS,
+    arguments_of,
     cast,
     default_numbers,
     descend,
+    given_to,
     predictions_of,
     targets_of,
     values_of,
@@ -30,9 +34,14 @@ from tests.contracts.cases import (
 from tests.reference import losses as losses_reference
 from tests.reference import optimizers as optimizers_reference
 from tests.reference import regularizers as regularizers_reference
+from tests.reference import schedules as schedules_reference
 
 STEPS = 25
 EPS32, EPS64 = np.finfo(np.float32).eps, np.finfo(np.float64).eps
+TABLES = {
+    "loss": LOSSES, "penalty": PENALTIES, "proximal": PROXIMAL, "projection": PROJECTIONS, "method": METHODS,
+    "schedule": SCHEDULES, "augmentation": AUGMENTATIONS,
+}  # fmt: skip
 typed = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))
 
 
@@ -101,28 +110,33 @@ def test_a_penalty_is_its_formula(name: str, x64: None):
     np.testing.assert_allclose(ours, expected, rtol=64 * EPS64)
 
 
-TABLES = {
-    "losses": LOSSES, "penalties": PENALTIES, "proximal": PROXIMAL, "projections": PROJECTIONS, "methods": METHODS
-}  # fmt: skip
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_is_its_formula(name: str, x64: None):
+    numbers = next(c.defaults for c in CASES if c.name == f"schedule-{name}")
+    ours = SCHEDULES[name](**numbers)(jnp.arange(64))
+    expected = [getattr(schedules_reference, name)(float(step), **numbers) for step in range(64)]
+    np.testing.assert_allclose(ours, expected, rtol=1e4 * EPS64, atol=1e4 * EPS64)
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_annotations_tell_the_truth(table):
-    # The transcriptions' calls again, shapes and dtypes of arguments and results checked against the annotations.
-    for name, row in table.items():
+@pytest.mark.parametrize("kind", TABLES)
+def test_annotations_tell_the_truth(kind: str):
+    # Every row's call, shapes and dtypes of arguments and results checked against the annotations.
+    for name, row in TABLES[kind].items():
         function = getattr(row, "make", row)
-        constructs = table is METHODS
-        numbers = default_numbers(function, routing.numbers(function, constructs=constructs))
-        if table is LOSSES:
+        numbers = next(c.defaults for c in CASES if c.name == f"{kind}-{name}")
+        arguments, more = (), {}
+        if kind == "loss":
             arguments = (jnp.asarray(predictions_of(function), jnp.float32), cast(targets_of(function), jnp.float32))
-        else:
-            arguments = () if constructs else (cast(PARAMS, jnp.float32), 0.8)[: 2 if table is PROXIMAL else 1]
-        for given in (numbers, {n: jnp.float32(v) for n, v in numbers.items()}):
-            typed(function)(*arguments, **given)
-        if table is not METHODS and numbers:
+        elif kind in ("penalty", "proximal", "projection"):
+            arguments = (cast(PARAMS, jnp.float32),)
+        elif kind == "augmentation":
+            arguments, more = arguments_of(function), given_to(function)
+        traced = {n: jnp.asarray(v, jnp.float32) for n, v in numbers.items()}
+        for given in ({n: v if np.ndim(v) == 0 else traced[n] for n, v in numbers.items()}, traced):
+            typed(function)(*arguments, **given, **more)
+        if numbers and kind != "method":
             with pytest.raises(TypeCheckError):
-                typed(function)(*arguments, **dict.fromkeys(numbers, "no number"))
-        assert name in {c.name.partition("-")[2] for c in CASES}
+                typed(function)(*arguments, **dict.fromkeys(numbers, "no number"), **more)
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
@@ -137,8 +151,9 @@ def test_annotations_of_noise_tell_the_truth(name: str):
 def test_every_row_cites():
     for method in METHODS.values():
         assert "equation" in method.reference or "algorithm" in method.reference
-    rows = [getattr(row, "make", row) for table in (*TABLES.values(), STOCHASTIC) for row in table.values()]
-    assert all("References:" in (function.__doc__ or "") for function in rows)
+    for table in (*TABLES.values(), STOCHASTIC):
+        for row in table.values():
+            assert "References:" in (getattr(row, "make", row).__doc__ or ""), row
 
 
 def test_labels_are_the_kind_of_target_of_a_classification_loss():

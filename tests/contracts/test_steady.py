@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
-from tests.contracts.cases import CASES, PARAMS, WEIGHTS, Case, cast, default_numbers, descend, values_of
+from tests.contracts.cases import CASES, PARAMS, WEIGHTS, Case, cast, descend, values_of
 
 METHOD_CASES = [c for c in CASES if c.name.startswith("method-")]
 
@@ -95,13 +93,3 @@ def test_half_precision_is_kept_and_computed_in_float32(case: Case):
     for h, s in zip(jax.tree.leaves(half), jax.tree.leaves(single), strict=True):
         assert (h.dtype, s.dtype) == (jnp.bfloat16, jnp.float32)
         np.testing.assert_array_equal(np.float32(h), np.float32(s.astype(jnp.bfloat16)))
-
-
-def test_every_table_has_a_case():
-    rows = {c.name for c in CASES}
-    tables = {
-        "loss": LOSSES, "penalty": PENALTIES, "proximal": PROXIMAL, "projection": PROJECTIONS,
-        "stochastic": STOCHASTIC, "method": METHODS,
-    }  # fmt: skip
-    assert {f"{table}-{name}" for table, names in tables.items() for name in names} <= rows
-    assert default_numbers(LOSSES["weston_watkins"], ("margin",)) == {"margin": 1.0}
