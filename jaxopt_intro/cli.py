@@ -23,7 +23,10 @@ EXAMPLES = """examples:
   jaxopt-intro sweep experiment.toml
   jaxopt-intro sweep runs/2026-11-22-153000-digits      (goes on where it stopped)"""
 
-LISTS = ["optimizers", "schedules", "losses", "penalties", "augmentations", "models", "metrics"]
+LISTS = [
+    "optimizers", "schedules", "losses", "penalties", "proximals", "projections", "augmentations", "stopping", "models",
+    "metrics",
+]  # fmt: skip
 DEFAULT_SPACE = {
     "numbers": {"learning_rate": {"log_uniform": [1e-4, 1.0]}, "l2": {"log_uniform": [1e-6, 1e-2]}},
     "choices": {"optimizer": ["momentum", "adam"]},
@@ -224,6 +227,9 @@ def _list(asked: argparse.Namespace) -> int:
         "optimizers": {name: method.reference for name, method in optimizers.METHODS.items()},
         "losses": losses.LOSSES,
         "penalties": regularizers.PENALTIES,
+        "proximals": regularizers.PROXIMAL,
+        "projections": regularizers.PROJECTIONS,
+        "stopping": {"early_stopping": regularizers.EarlyStopping},
         "augmentations": augmentations.AUGMENTATIONS,
         "schedules": schedules.SCHEDULES,
         "models": models.MODELS,

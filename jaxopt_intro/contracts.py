@@ -10,6 +10,7 @@ Each `check_…` returns what it has checked, or raises `Broken`, which says wha
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -401,6 +402,8 @@ def _subject(
 
 def _piecewise(function: Callable[..., Any]) -> frozenset[str]:
     """The arguments whose documentation calls them piecewise: their derivatives need only be finite."""
+    while isinstance(function, functools.partial):
+        function = function.func
     found, name, indent = set(), "", 0
     for line in (function.__doc__ or "").split("\n"):
         begin = re.match(r"( +)(\w+): ", line)

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxopt_intro import contracts, losses, models, optimizers, regularizers
+from jaxopt_intro import augmentations, contracts, losses, models, optimizers, regularizers, routing, schedules
 from jaxopt_intro.contracts import Broken
 from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Model
@@ -45,6 +45,21 @@ def test_every_optimizer_passes(name):
 def test_every_model_passes(name):
     checked = contracts.check_model(models.MODELS[name](outputs=2), example=IMAGES, outputs=2)
     assert ("pure", "") in checked.contracts
+
+
+@pytest.mark.parametrize("name", schedules.SCHEDULES)
+def test_every_schedule_passes(name):
+    vectors = {"boundaries": [5.3, 12.7], "factors": [0.6, 0.3]} if name == "piecewise" else {}
+    make = functools.partial(schedules.SCHEDULES[name], **{n: jnp.array(v) for n, v in vectors.items()})
+    numbers = {"rate": 0.3} if name == "exponential" else {}
+    checked = contracts.check_schedule(routing.named(make, name), numbers=numbers)
+    assert ("finite factors", "") in checked.contracts
+
+
+@pytest.mark.parametrize("name", [n for n in augmentations.AUGMENTATIONS if n not in ("mixup", "label_noise")])
+def test_every_augmentation_passes(name):
+    checked = contracts.check_augmentation(augmentations.AUGMENTATIONS[name])
+    assert ("traceable", "strength") in checked.contracts
 
 
 # -- broken copies ---------------------------------------------------------------------------------------------

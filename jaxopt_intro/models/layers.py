@@ -27,8 +27,7 @@ class Dropout(nnx.Dropout):
     """
 
     def __init__(self, rate: Number, **options: Any):
-        super().__init__(0.0, **options)
-        self.rate = rate
+        super().__init__(rate, **options)  # type: ignore[arg-type] - it is stored, and refused only by its own call
 
     def __call__(self, inputs: Array, *, deterministic: bool | None = None, rngs: Any = None) -> Array:
         off = self.deterministic if deterministic is None else deterministic

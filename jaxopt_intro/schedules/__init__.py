@@ -6,7 +6,14 @@ Every number may be traced: a length, boundary or fraction need not be whole, so
 
 from jaxopt_intro.schedules.cyclical import triangular, warm_restarts
 from jaxopt_intro.schedules.decaying import constant, cosine, exponential, linear, piecewise, polynomial, step_decay
-from jaxopt_intro.schedules.rising import inverse_sqrt, one_cycle, one_cycle_cosine, warmup_stable_decay, with_warmup
+from jaxopt_intro.schedules.rising import (
+    inverse_sqrt,
+    one_cycle,
+    one_cycle_cosine,
+    warmup,
+    warmup_stable_decay,
+    with_warmup,
+)
 
 SCHEDULES = {
     "constant": constant,
@@ -21,10 +28,12 @@ SCHEDULES = {
     "one_cycle_cosine": one_cycle_cosine,
     "triangular": triangular,
     "warm_restarts": warm_restarts,
+    "warmup": warmup,
     "warmup_stable_decay": warmup_stable_decay,
 }
 
 __all__ = [
     "SCHEDULES", "constant", "cosine", "exponential", "inverse_sqrt", "linear", "one_cycle", "one_cycle_cosine",
-    "piecewise", "polynomial", "step_decay", "triangular", "warm_restarts", "warmup_stable_decay", "with_warmup",
+    "piecewise", "polynomial", "step_decay", "triangular", "warm_restarts", "warmup", "warmup_stable_decay",
+    "with_warmup",
 ]  # fmt: skip

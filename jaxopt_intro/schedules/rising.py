@@ -39,6 +39,30 @@ def with_warmup(schedule: Schedule, *, length: Number, start: Number = 0.0) -> S
     return warmed
 
 
+def warmup(*, warmup: Number, start: Number = 0.0) -> Schedule:
+    """Rises in a straight line to 1, which then stays: to be multiplied with a schedule that falls.
+
+        factor = start + (1 - start) * clip(step / warmup, 0, 1)
+
+    `with_warmup` delays the other schedule instead. With `start` 0 the first update is 0, as in optax.
+
+    Args:
+        warmup: Steps of the rise, at least 0; 0 is none. May be traced; piecewise differentiable.
+        start: The first factor. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Goyal et al. 2017, Accurate, large minibatch SGD, section 2.2 (gradual warm-up).
+
+    Examples:
+        >>> warmup(warmup=4)(jnp.array([0, 1, 4, 9])).tolist()
+        [0.0, 0.25, 1.0, 1.0]
+    """
+    return lambda step: mix(start, 1.0, progress(real(step), warmup))
+
+
 def inverse_sqrt(*, warmup: Number) -> Schedule:
     """Rises in a straight line, then falls with the root of the step: the Transformer's (Noam) schedule.
 

@@ -99,3 +99,7 @@ def warmup_stable_decay(step: float, *, length: float, warmup: float, decay: flo
     if step <= length - decay:
         return 1.0
     return end if step >= length else 1.0 - (1.0 - end) * (step - (length - decay)) / decay
+
+
+def warmup(step, *, warmup, start):
+    return 1.0 if step >= warmup else start + (1.0 - start) * step / warmup

@@ -1,0 +1,184 @@
+"""Schedules, proximal steps, projections and augmentations by name in an experiment, and what they do in a sweep."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxopt_intro import (
+    Experiment,
+    Space,
+    cli,
+    load_model,
+    losses,
+    models,
+    optimizers,
+    results,
+    schedules,
+    sweep,
+    training,
+)
+from jaxopt_intro.regularizers import projections, proximal
+from tests.small import DATA, of
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+EXPERIMENT = Experiment(data=DATA, model="linear", optimizer="sgd", epochs=4, batch_size=10)
+STEPS = 12
+BATCH = tuple(jnp.asarray(x[:10]) for x in DATA.train)
+
+
+def experiment(**changed):
+    return Experiment(**{**vars(EXPERIMENT), **changed})
+
+
+def run(directory, space, **changed):
+    return sweep(experiment(**changed), space.grid(), directory=directory, width=1)
+
+
+def made(optimizer=optimizers.sgd, **parts):
+    return training.make_training(
+        models.linear(outputs=3), losses.softmax_cross_entropy, optimizer, example=BATCH, **parts
+    )
+
+
+def path(made, hparams, steps=5):
+    state, params = made.init(jax.random.key(0), hparams), []
+    for _ in range(steps):
+        state, _ = jax.jit(made.step)(state, BATCH, hparams)
+        params.append(state.params["dense"]["kernel"])
+    return params
+
+
+def test_a_schedule_multiplies_the_learning_rate_of_each_step():
+    rates = [0.5 * float(schedules.cosine(length=4)(step)) for step in range(5)]
+    scheduled = path(made(schedule=schedules.cosine), {"learning_rate": 0.5, "length": 4.0})
+    by_hand = made()
+    state = by_hand.init(jax.random.key(0), {"learning_rate": 0.0})
+    for rate, expected in zip(rates, scheduled, strict=True):
+        state, _ = by_hand.step(state, BATCH, {"learning_rate": rate})
+        np.testing.assert_allclose(state.params["dense"]["kernel"], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_several_schedules_are_multiplied_and_their_numbers_are_lanes():
+    both = made(schedule=[schedules.warmup, schedules.linear])
+
+    def member(warmup, length):
+        return jnp.stack(path(both, {"learning_rate": 0.5, "warmup": warmup, "length": length}))
+
+    lanes = jax.vmap(member)(jnp.array([0.0, 3.0]), jnp.array([5.0, 10.0]))
+    for lane, (warmup, length) in enumerate([(0.0, 5.0), (3.0, 10.0)]):
+
+        def factor(step, warmup=warmup, length=length):
+            return (min(step / warmup, 1.0) if warmup else 1.0) * max(1 - step / length, 0.0)
+
+        optax_way = made(
+            lambda factor=factor: optax.sgd(lambda count: 0.5 * jnp.array([factor(s) for s in range(5)])[count])
+        )
+        np.testing.assert_allclose(lanes[lane], jnp.stack(path(optax_way, {})), rtol=1e-5, atol=1e-6)
+
+
+def test_a_schedule_needs_a_learning_rate():
+    with pytest.raises(
+        ValueError, match="optimizer fixed: takes no number; expected learning_rate, since the schedule"
+    ):
+        made(fixed, schedule=schedules.cosine)
+
+
+def fixed():
+    return optax.sgd(0.1)
+
+
+def test_the_length_of_a_schedule_is_all_steps_unless_it_is_given(tmp_path):
+    whole = run(tmp_path / "whole", Space(learning_rate=0.3), schedule="linear")
+    given = run(tmp_path / "given", Space(learning_rate=0.3, length=STEPS), schedule="linear")
+    short = run(tmp_path / "short", Space({"linear.length": 6}, learning_rate=0.3), schedule="linear")
+    np.testing.assert_array_equal(whole.train_loss, given.train_loss)
+    assert whole.train_update_norm.values.ravel()[-1] > 0
+    assert short.train_update_norm.values.ravel()[2:].tolist() == [0.0, 0.0], "from step 6 on the rate is 0"
+    assert whole.trial.item() == given.trial.item(), "the same trial, whether its length is said or filled in"
+    assert load_model(tmp_path / "whole")
+
+
+def test_a_proximal_step_makes_exact_zeros_and_spares_biases(tmp_path):
+    run(tmp_path / "run", Space(learning_rate=0.3, strength=0.3), proximal="l1")
+    params = load_model(tmp_path / "run").params["dense"]
+    assert 0 < (np.asarray(params["kernel"]) == 0).mean() < 1
+    assert (np.asarray(params["bias"]) != 0).all()
+
+    with_penalty = made(proximal=proximal.l1)
+    kernel = path(with_penalty, {"learning_rate": 0.3, "strength": 1e3}, steps=1)[0]
+    assert (kernel == 0).all()
+
+
+def test_a_proximal_step_is_as_long_as_the_learning_rate_times_the_schedule():
+    parts = {"schedule": schedules.linear, "proximal": proximal.l2}
+    kernels = path(made(**parts), {"learning_rate": 0.3, "length": 4.0, "strength": 2.0})
+    plain = made()
+    state = plain.init(jax.random.key(0), {"learning_rate": 0.0})
+    for step, kernel in enumerate(kernels):
+        rate = 0.3 * max(1 - step / 4, 0)
+        state, _ = plain.step(state, BATCH, {"learning_rate": rate})
+        dense = state.params["dense"]
+        params = {"dense": {**dense, "kernel": dense["kernel"] / (1 + 2.0 * rate)}}
+        state = state._replace(params=params)
+        np.testing.assert_allclose(params["dense"]["kernel"], kernel, rtol=1e-5, atol=1e-7)
+
+
+def test_projections_hold_after_every_step_in_order(tmp_path):
+    space = Space({"max_norm.radius": 0.1}, learning_rate=1.0)
+    run(tmp_path / "run", space, after_update=["nonnegative", "max_norm"])
+    dense = load_model(tmp_path / "run").params["dense"]
+    kernel = np.asarray(dense["kernel"])
+    assert (kernel >= 0).all()
+    assert np.linalg.norm(kernel, axis=0).max() <= 0.1 * (1 + 1e-6)
+    assert (np.asarray(dense["bias"]) < 0).any(), "biases are spared"
+    ball = path(made(after_update=projections.l2_ball), {"learning_rate": 1.0, "radius": 0.25})
+    assert all(np.linalg.norm(k) <= 0.25 * (1 + 1e-6) for k in ball)
+
+
+def test_parts_can_be_chosen_and_their_numbers_swept(tmp_path):
+    from jaxopt_intro import choice
+
+    space = Space({"max_norm.radius": 1.0}, learning_rate=0.1, after_update=choice(["max_norm", "nonnegative"]))
+    found = run(tmp_path / "run", space)
+    assert (found.status == "finished").all()
+    assert found.after_update.values.tolist() == ["max_norm", "nonnegative"]
+    assert np.isnan(found["max_norm.radius"].values).tolist() == [False, True]
+
+
+def test_the_command_takes_them_all(tmp_path, capsys):
+    words = "sweep --data digits --model linear --optimizer sgd --epochs 2 --constant learning_rate 0.1"
+    words += " --schedule warmup cosine --constant warmup 5 --proximal l1 --constant l1 1e-4"
+    words += (
+        " --after-update max_norm --constant radius 1 --augment shift noise --constant shift 0.1 --constant noise 0.1"
+    )
+    words += f" --stopping early_stopping --constant patience 3 --directory {tmp_path / 'run'}"
+    assert cli.main(words.split()) == 0, capsys.readouterr().err
+    assert results.open(tmp_path / "run").status.item() == "finished"
+    (record,) = of(tmp_path / "run", "run")
+    assert record["experiment"]["schedule"] == ["warmup", "cosine"]
+    assert cli.main(["sweep", str(tmp_path / "run")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'. Did you mean 'cosine'"),
+        ({"proximal": "nuclea"}, "unknown proximal 'nuclea'. Did you mean 'nuclear'"),
+        ({"after_update": ["max_norms"]}, "unknown after_update 'max_norms'. Did you mean 'max_norm'"),
+        ({"augment": "shif"}, "unknown augmentation 'shif'. Did you mean 'shift'"),
+        ({"schedule": "warmup"}, "schedule warmup: got no value for 'warmup'"),
+        ({"after_update": "max_norm"}, "after_update max_norm: got no value for 'radius'"),
+        ({"proximal": "l1", "optimizer": fixed}, "optimizer fixed: takes no number; expected learning_rate"),
+    ],
+    ids=lambda x: str(x)[:30],
+)
+def test_a_mistake_is_one_line(tmp_path, changed, said):
+    space = Space(learning_rate=0.1)
+    with pytest.raises(ValueError, match=said):
+        sweep(experiment(**changed), space.grid(), directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
