@@ -11,8 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "augmentations", "data", "distributions", "experiment", "journal", "losses", "metrics", "models", "optimizers",
-    "regularizers", "results", "routing", "schedules", "sweeps", "training", "trees", "typing",
+    "augmentations", "contracts", "data", "distributions", "experiment", "journal", "losses", "metrics", "models",
+    "optimizers", "regularizers", "results", "routing", "schedules", "sweeps", "training", "trees", "typing",
 )  # fmt: skip
 _NAMES = {
     "Experiment": "experiment",

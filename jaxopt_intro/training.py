@@ -18,6 +18,8 @@ from jaxopt_intro.metrics import accuracy
 from jaxopt_intro.routing import Part
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
 
+CONSTRUCTORS = ("model", "optimizer", "schedule", "stopping", "augment")  # all their arguments may be numbers
+
 
 class TrainState(NamedTuple):
     """What a training carries from step to step.
@@ -55,32 +57,16 @@ class TrainInfo(NamedTuple):
     metrics: dict[str, Scalar]
 
 
-def parts_of(
-    model: Model,
-    loss: Callable[..., Any],
-    make_optimizer: Callable[..., Any],
-    *,
-    after_update: Callable[..., Any] | None = None,
-    penalties: Sequence[Callable[..., Any]] = (),
-    augmentations: Sequence[Callable[..., Any]] = (),
-) -> list[Part]:
-    """Describes the parts of a training for the router: these four, then the penalties, then the augmentations.
+def parts_of(functions: Sequence[tuple[str, Any]]) -> list[Part]:
+    """Describes the parts of a training, each with its role, for the router.
 
     Examples:
-        >>> from jaxopt_intro import losses, models, optimizers
-        >>> parts = parts_of(models.linear(outputs=2), losses.weston_watkins, optimizers.momentum)
-        >>> [(part.role, part.name, part.hyperparameters) for part in parts[:3]]
-        [('model', 'linear', ()), ('loss', 'weston_watkins', ('margin',)),
-         ('optimizer', 'momentum', ('learning_rate', 'momentum'))]
+        >>> from jaxopt_intro import losses, models
+        >>> functions = [("model", models.linear(outputs=2)), ("loss", losses.weston_watkins)]
+        >>> [(part.role, part.name, part.hyperparameters) for part in parts_of(functions)]
+        [('model', 'linear', ()), ('loss', 'weston_watkins', ('margin',))]
     """
-    return [
-        Part("model", model.name, model.hyperparameters),
-        _function_part("loss", loss),
-        Part("optimizer", routing.own_name(make_optimizer), routing.numbers(make_optimizer, constructs=True)),
-        Part("after_update", "", ()) if after_update is None else _function_part("after_update", after_update),
-        *(_function_part("penalty", p) for p in penalties),
-        *(Part("augment", routing.own_name(a), routing.numbers(of_data(a), constructs=True)) for a in augmentations),
-    ]
+    return [_part_of(role, function) for role, function in functions]
 
 
 def make_training(
@@ -92,7 +78,9 @@ def make_training(
     penalty: Callable[..., Array] | Sequence[Callable[..., Array]] = (),
     prepare: Callable[[PyTree], PyTree] | None = None,
     augment: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
-    after_update: Callable[..., PyTree] | None = None,
+    schedule: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    proximal: Callable[..., PyTree] | None = None,
+    after_update: Callable[..., PyTree] | Sequence[Callable[..., PyTree]] = (),
     metrics: Mapping[str, Callable[..., Array]] | None = None,
 ) -> Training:
     """Makes the two functions of a training: `init(key, hparams)` and `step(state, batch, hparams)`.
@@ -110,14 +98,20 @@ def make_training(
         augment: One or several `(inputs, ..., *, key) -> inputs`, in order, after `prepare`, at training steps only.
             One that takes `targets` is `(inputs, targets, ..., *, key) -> (inputs, targets)`. All their numbers are
             hyperparameters, positional ones too; each has a key of its own.
-        after_update: `(params, *, ...) -> params`, after each update: a projection.
+        schedule: One or several `(**numbers) -> (step -> factor)`; their product multiplies the optimizer's learning
+            rate, and steps count from 0.
+        proximal: `(params, step, *, ...) -> params`, after each update, with the learning rate times the schedule as
+            its step. Momentum moves by `1 / (1 - momentum)` learning rates, so it weighs that much less there.
+        after_update: One or several `(params, *, ...) -> params`, in order, after each update: projections. They and
+            `proximal` get `trees.kernels(params)` if they take `factors`.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
 
     Returns:
         The training.
 
     Raises:
-        ValueError: At the first call: a name in `hparams` that no part takes, or a part returned a wrong shape.
+        ValueError: The optimizer takes no learning rate, but there is a schedule or a proximal step. At the first call:
+            a name in `hparams` that no part takes, or a part returned a wrong shape.
 
     Examples:
         >>> from jaxopt_intro import losses, models, optimizers
@@ -131,46 +125,72 @@ def make_training(
         >>> info.loss.shape
         (3,)
     """
-    penalties = (penalty,) if callable(penalty) else tuple(penalty)
-    augmentations = (augment,) if callable(augment) else tuple(augment)
-    parts = parts_of(
-        model, loss, make_optimizer, after_update=after_update, penalties=penalties, augmentations=augmentations
-    )
-    prepare, metrics = prepare or (lambda inputs: inputs), metrics or {}
+    functions = {
+        "model": [model],
+        "loss": [loss],
+        "optimizer": [make_optimizer],
+        "schedule": several(schedule),
+        "proximal": several(proximal),
+        "after_update": several(after_update),
+        "penalty": several(penalty),
+        "augment": several(augment),
+    }
+    pairs = [(role, function) for role, own in functions.items() for function in own]
+    parts, prepare, metrics = parts_of(pairs), prepare or (lambda inputs: inputs), metrics or {}
+    if functions["schedule"] or functions["proximal"]:
+        _check_learning_rate(parts[2], "schedule" if functions["schedule"] else "proximal")
 
-    def given(hparams: Hparams) -> list[dict[str, Any]]:
-        return routing.deliver(parts, routing.route(parts, hparams), hparams)
+    def given(hparams: Hparams) -> dict[str, list[dict[str, Any]]]:
+        """For each role the numbers of each of its functions."""
+        delivered = iter(routing.deliver(parts, routing.route(parts, hparams), hparams))
+        return {role: [next(delivered) for _ in own] for role, own in functions.items()}
+
+    def optimizer_at(step: Array, numbers: dict[str, list[dict[str, Any]]]) -> tuple[Any, Any]:
+        """The optimizer at a step, which is made anew in each, and its learning rate there."""
+        (for_optimizer,) = numbers["optimizer"]
+        if not (functions["schedule"] or functions["proximal"]):
+            return make_optimizer(**for_optimizer), None
+        rate = for_optimizer.get("learning_rate", routing.parameters(make_optimizer)["learning_rate"].default)
+        for make, own in zip(functions["schedule"], numbers["schedule"], strict=True):
+            rate = rate * make(**own)(step)
+        return make_optimizer(**{**for_optimizer, "learning_rate": rate}), rate
 
     def init(key: Array, hparams: Hparams) -> TrainState:
-        for_model, _, for_optimizer, *_ = given(hparams)
+        numbers, step = given(hparams), jnp.zeros((), jnp.int32)
         first, own = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        params, model_state = model.init(first, prepare(example[0]), for_model)
-        opt_state = make_optimizer(**for_optimizer).init(params)
-        return TrainState(jnp.zeros((), jnp.int32), own, params, model_state, opt_state)
+        params, model_state = model.init(first, prepare(example[0]), numbers["model"][0])
+        return TrainState(step, own, params, model_state, optimizer_at(step, numbers)[0].init(params))
 
     def objective(params: PyTree, model_state: PyTree, batch: Batch, key: Array, hparams: Hparams) -> Any:
-        for_model, for_loss, _, _, *others = given(hparams)
-        outputs, model_state = model.apply(params, model_state, batch[0], train=True, key=key, hparams=for_model)
-        data_loss = reduction.mean(of_mixed(lambda t: loss_values(loss, outputs, t, for_loss), batch[1]))
-        total = sum(map(_penalty_value, penalties, [params] * len(penalties), others), jnp.zeros(()))
+        numbers = given(hparams)
+        outputs, model_state = model.apply(
+            params, model_state, batch[0], train=True, key=key, hparams=numbers["model"][0]
+        )
+        values = of_mixed(lambda targets: loss_values(loss, outputs, targets, numbers["loss"][0]), batch[1])
+        data_loss = reduction.mean(values)
+        strengths = zip(functions["penalty"], numbers["penalty"], strict=True)
+        total = sum((_penalty_value(function, params, own) for function, own in strengths), jnp.zeros(()))
         measured = {n: reduction.mean(of_mixed(functools.partial(f, outputs), batch[1])) for n, f in metrics.items()}
         return data_loss + total, (model_state, data_loss, total, measured)
 
     def step(state: TrainState, batch: Batch, hparams: Hparams) -> tuple[TrainState, TrainInfo]:
-        _, _, for_optimizer, for_after_update, *others = given(hparams)
-        key = jax.random.fold_in(state.key, state.step)
+        numbers, key = given(hparams), jax.random.fold_in(state.key, state.step)
         batch = prepare(batch[0]), batch[1]
-        for i, (function, numbers) in enumerate(zip(augmentations, others[len(penalties) :], strict=True), 1):
-            batch = _augmented(function, batch, numbers, jax.random.fold_in(key, i))
+        for i, (function, own) in enumerate(zip(functions["augment"], numbers["augment"], strict=True), 1):
+            batch = _augmented(function, batch, own, jax.random.fold_in(key, i))
         arguments = state.model_state, batch, jax.random.fold_in(key, 0), hparams
         (value, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params, *arguments)
         model_state, data_loss, total, measured = aux
-        optimizer = optax.with_extra_args_support(make_optimizer(**for_optimizer))
+        optimizer, rate = optimizer_at(state.step, numbers)
         extra = {"value": value, "grad": grads, "value_fn": lambda p: objective(p, *arguments)[0]}
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            grads, state.opt_state, state.params, **extra
+        )
         params: Any = optax.apply_updates(state.params, updates)
-        if after_update is not None:
-            params = after_update(params, **for_after_update)
+        for function, own in zip(functions["proximal"], numbers["proximal"], strict=True):
+            params = function(params, rate, **_factors(function, params), **own)
+        for function, own in zip(functions["after_update"], numbers["after_update"], strict=True):
+            params = function(params, **_factors(function, params), **own)
         info = TrainInfo(data_loss, total, trees.norm(grads), trees.norm(updates), measured)
         return TrainState(state.step + 1, state.key, params, model_state, opt_state), info
 
@@ -218,8 +238,7 @@ def evaluate(
     count = jax.tree.leaves(data)[0].shape[0]
     if count == 0:
         raise ValueError("evaluate: got no examples; expected at least one.")
-    parts = [Part("model", model.name, model.hyperparameters)]
-    parts += [] if loss is None else [_function_part("loss", loss)]
+    parts = parts_of([("model", model), *([] if loss is None else [("loss", loss)])])
     for_model, *for_loss = routing.deliver(parts, routing.known_routes(parts, hparams), hparams)
     prepare = prepare or (lambda inputs: inputs)
 
@@ -371,8 +390,47 @@ def _checked(role: str, function: Callable[..., Any], values: Any, targets: PyTr
     return values
 
 
-def _function_part(role: str, function: Callable[..., Any]) -> Part:
-    return Part(role, routing.own_name(function), routing.numbers(function, constructs=False))
+def several(value: Any) -> list[Any]:
+    """Returns one part, several, or none, as a list.
+
+    Examples:
+        >>> several(None), several("l1"), several(["l1", "l2"])
+        ([], ['l1'], ['l1', 'l2'])
+    """
+    return [value] if isinstance(value, str) or callable(value) else list(value or ())
+
+
+def numbers_of(role: str, function: Callable[..., Any], takes: Callable[..., tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the arguments of a part that `routing.numbers`, or another function of `routing`, finds.
+
+    Of a constructor all arguments count; of a function of arrays those by keyword; of an augmentation all but its data.
+
+    Examples:
+        >>> from jaxopt_intro import augmentations
+        >>> numbers_of("augment", augmentations.mixup, routing.numbers)
+        ('strength',)
+    """
+    function = of_data(function) if role == "augment" else function
+    return takes(function, constructs=role in CONSTRUCTORS)
+
+
+def _part_of(role: str, function: Any) -> Part:
+    if isinstance(function, Model):
+        return Part(role, function.name, function.hyperparameters)
+    return Part(role, routing.own_name(function), numbers_of(role, function, routing.numbers))
+
+
+def _check_learning_rate(optimizer: Part, role: str) -> None:
+    if "learning_rate" not in optimizer.hyperparameters:
+        takes = ", ".join(optimizer.hyperparameters) or "no number"
+        raise ValueError(
+            f"optimizer {optimizer.name}: takes {takes}; expected learning_rate, since the {role} needs it. Give the "
+            "function that makes the optimizer an argument of that name."
+        )
+
+
+def _factors(function: Callable[..., Any], params: PyTree) -> dict[str, PyTree]:
+    return {"factors": trees.kernels(params)} if "factors" in routing.parameters(function) else {}
 
 
 def _augmented(function: Callable[..., Any], batch: Batch, numbers: Mapping[str, Any], key: Array) -> Batch:
@@ -386,8 +444,7 @@ def _takes_targets(function: Callable[..., Any]) -> bool:
 
 
 def _penalty_value(function: Callable[..., Array], params: PyTree, numbers: Mapping[str, Any]) -> Scalar:
-    factors = {"factors": trees.kernels(params)} if "factors" in routing.parameters(function) else {}
-    value = function(params, **factors, **numbers)
+    value = function(params, **_factors(function, params), **numbers)
     if jnp.shape(value) != ():
         raise ValueError(
             f"penalty {routing.own_name(function)}: got an array of shape {jnp.shape(value)}; expected a scalar. "

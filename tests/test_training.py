@@ -170,11 +170,10 @@ def test_every_spelling_reaches_the_same_number():
 
 
 def test_parts_have_names_roles_and_numbers():
-    parts = parts_of(MLP, tilted, functools.partial(optax.adam, 0.1), penalties=[regularizers.l1])
-    assert [(p.role, p.name) for p in parts] == [
-        ("model", "mlp"), ("loss", "tilted"), ("optimizer", "adam"), ("after_update", ""),
-        ("penalty", "l1"),
-    ]  # fmt: skip
+    optimizer = functools.partial(optax.adam, 0.1)
+    parts = parts_of([("model", MLP), ("loss", tilted), ("optimizer", optimizer), ("penalty", regularizers.l1)])
+    names = [("model", "mlp"), ("loss", "tilted"), ("optimizer", "adam"), ("penalty", "l1")]
+    assert [(p.role, p.name) for p in parts] == names
 
 
 def test_augment_gets_its_number_and_a_key_of_its_own_at_each_step():

@@ -14,7 +14,9 @@ from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.sweeps.space import Trial
 
-PART_FIELDS = ("model", "optimizer", "loss", "penalty", "augment", "after_update")
+PART_FIELDS = (
+    "model", "loss", "optimizer", "schedule", "proximal", "after_update", "penalty", "augment", "stopping",
+)  # fmt: skip
 CHOICE_FIELDS = (*PART_FIELDS, "batch_size")
 
 
@@ -29,8 +31,14 @@ class Experiment:
         loss: "softmax_cross_entropy", "weston_watkins", or `(outputs, targets, *, ...) -> [batch]`.
         penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
         augment: One or several, in order, of the names in `jaxopt-intro list augmentations`, `(inputs, ..., *, key) ->
-            inputs`, or `(inputs, targets, ..., *, key) -> (inputs, targets)`; or None.
-        after_update: `(params, *, ...) -> params`, or None.
+            inputs`, or `(inputs, targets, ..., *, key) -> (inputs, targets)`.
+        schedule: One or several, multiplied, of the names in `jaxopt-intro list schedules`, or functions that make
+            `step -> factor`, by which the learning rate is multiplied. A `length` that is not given is all steps.
+        proximal: A name in `jaxopt-intro list proximals`, or `(params, step, *, ...) -> params`, after every update.
+        after_update: One or several, in order, of the names in `jaxopt-intro list projections`, or `(params, *, ...) ->
+            params`, after every update.
+        stopping: "early_stopping", or a function that makes an `EarlyStopping`; it sees the objective, of which less is
+            better, after every epoch. A trial that stops keeps its best weights; its later epochs are NaN.
         metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes.
         objective: The metric, or "loss", whose validation decides; None means accuracy for classes, else the loss.
         direction: "max" or "min"; None asks the metric's table entry.
@@ -61,8 +69,11 @@ class Experiment:
     optimizer: Any = "adam"
     loss: Any = "softmax_cross_entropy"
     penalty: Any = ()
-    augment: Any = None
-    after_update: Any = None
+    augment: Any = ()
+    schedule: Any = ()
+    proximal: Any = None
+    after_update: Any = ()
+    stopping: Any = None
     metrics: Sequence[Any] | None = None
     objective: str | None = None
     direction: str | None = None

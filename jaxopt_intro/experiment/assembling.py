@@ -16,16 +16,25 @@ from jaxopt_intro import distributions, routing, training
 from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
-from jaxopt_intro.experiment.asking import Experiment
+from jaxopt_intro.experiment.asking import PART_FIELDS, Experiment
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.metrics import METRICS
 from jaxopt_intro.models import MODELS, from_constructor, from_linen, from_nnx
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES
+from jaxopt_intro.regularizers import PENALTIES, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
+from jaxopt_intro.schedules import SCHEDULES
 from jaxopt_intro.typing import Array, Model, PyTree, Training
 
-_SEVERAL = ("penalty", "augment")
+SEVERAL = ("penalty", "augment", "schedule", "after_update")
+TABLES: dict[str, Mapping[str, Any]] = {
+    "loss": LOSSES,
+    "optimizer": {name: method.make for name, method in METHODS.items()},
+    "proximal": {},
+    "after_update": {},
+    "penalty": PENALTIES,
+    "stopping": STOPPING,
+}
 
 
 class Assembly(NamedTuple):
@@ -39,6 +48,7 @@ class Assembly(NamedTuple):
         prepare: `inputs -> inputs`: cast and normalization.
         parts: The parts, for the router.
         metrics: The metrics by name.
+        stopping: `hparams -> early stopping` of one member, or None.
     """
 
     training: Training
@@ -48,6 +58,7 @@ class Assembly(NamedTuple):
     prepare: Callable[[PyTree], PyTree]
     parts: list[Part]
     metrics: dict[str, Callable[..., Any]]
+    stopping: Callable[[Mapping[str, Any]], EarlyStopping] | None
 
 
 def assemble(
@@ -70,31 +81,43 @@ def assemble(
     Raises:
         ValueError: A name is unknown, or an option or number belongs to no part.
     """
-    raw = _raw(experiment, dataset.info)
+    raw = _raw(experiment, dataset)
     bound = _bind(raw, options or {}, fixed or {})
-    model, loss, optimizer, after_update, *_ = bound
-    penalties, augmentations = ([f for (r, _), f in zip(raw, bound, strict=True) if r == role] for role in _SEVERAL)
-    model = from_constructor(model)
-    metrics = _metrics(experiment, dataset.info)
-    prepare = make_prepare(dataset.info)
+    functions = [(r, from_constructor(f) if r == "model" else f) for (r, _), f in zip(raw, bound, strict=True)]
+    roles: dict[str, list[Any]] = {role: [] for role in PART_FIELDS}
+    for role, function in functions:
+        roles[role].append(function)
+    (model,), (loss,), (optimizer,) = roles["model"], roles["loss"], roles["optimizer"]
+    metrics, prepare = _metrics(experiment, dataset.info), make_prepare(dataset.info)
     example = jax.tree.map(lambda x: x[: min(2, len(x))], dataset.train)
-    made = training.make_training(
-        model, loss, optimizer, example=example, penalty=penalties, prepare=prepare,
-        augment=augmentations, after_update=after_update, metrics=metrics,
+    init, step = training.make_training(
+        model, loss, optimizer, example=example, prepare=prepare, metrics=metrics, penalty=roles["penalty"],
+        augment=roles["augment"], schedule=roles["schedule"], proximal=next(iter(roles["proximal"]), None),
+        after_update=roles["after_update"],
     )  # fmt: skip
-    parts = training.parts_of(
-        model, loss, optimizer, after_update=after_update, penalties=penalties, augmentations=augmentations
-    )
+    parts = training.parts_of(functions)
+
+    def of_training(hparams: Mapping[str, Any]) -> dict[str, Any]:
+        elsewhere = [n for n, r in routing.known_routes(parts, hparams).items() if parts[r.index].role == "stopping"]
+        return {name: value for name, value in hparams.items() if name not in elsewhere}
+
+    def stopping(hparams: Mapping[str, Any]) -> EarlyStopping:
+        numbers = routing.deliver(parts, routing.known_routes(parts, hparams), hparams)[-1]
+        return roles["stopping"][0](**numbers)
 
     def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
         return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
 
-    return Assembly(made, evaluate, model, loss, prepare, parts, metrics)
+    made = Training(
+        lambda key, hparams: init(key, of_training(hparams)),
+        lambda state, batch, hparams: step(state, batch, of_training(hparams)),
+    )
+    return Assembly(made, evaluate, model, loss, prepare, parts, metrics, stopping if roles["stopping"] else None)
 
 
 def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[Part]:
     """Returns the parts, in the order of `Assembly.parts`, with only those numbers that have no default."""
-    raw = _raw(experiment, dataset.info)
+    raw = _raw(experiment, dataset)
     roles = [role for role, _ in raw]
     return [_part(role, f, _without_default) for role, f in zip(roles, _bind(raw, options, {}), strict=True)]
 
@@ -106,7 +129,7 @@ def settings(
 
     They are part of a trial's identity: a default that a later release changes must not change what an id means.
     """
-    raw = _raw(experiment, dataset.info)
+    raw = _raw(experiment, dataset)
     numbers: dict[str, float] = {}
     others: dict[str, str] = {}
     for (role, _), function in zip(raw, _bind(raw, options, {}), strict=True):
@@ -157,35 +180,68 @@ def direction_of(experiment: Experiment, info: Info) -> tuple[str, str]:
     return objective, direction
 
 
-def _raw(experiment: Experiment, info: Info) -> list[tuple[str, Any]]:
-    """The parts as `(role, function)`: names looked up, nothing bound yet, in the order of `training.parts_of`."""
-    penalties, augmentations = _several(experiment.penalty), _several(experiment.augment)
-    makers = {name: method.make for name, method in METHODS.items()}
+def rounds_of(experiment: Experiment, dataset: Dataset) -> list[int]:
+    """Returns the steps of each epoch; with `steps`, the last one may be shorter.
+
+    Raises:
+        ValueError: A batch is larger than the training split.
+    """
+    count = len(jax.tree.leaves(dataset.train)[0])
+    if experiment.batch_size > count:
+        raise ValueError(
+            f"got batch_size={experiment.batch_size} and {count} training examples; expected a batch of at most that "
+            "many. Use a smaller batch_size."
+        )
+    epoch = count // experiment.batch_size
+    if experiment.steps is None:
+        return [epoch] * experiment.epochs
+    full, rest = divmod(experiment.steps, epoch)
+    return [epoch] * full + ([rest] if rest else [])
+
+
+def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
+    """The parts as `(role, function)`: names looked up, nothing bound yet; the stopping, if there is one, is last."""
+    classes, steps = dataset.info.num_classes, sum(rounds_of(experiment, dataset))
+
+    def found(role: str, make: Callable[[Any], Any]) -> list[tuple[str, Any]]:
+        value = getattr(experiment, role)
+        asked = training.several(value) if role in SEVERAL else [] if value is None else [value]
+        return [(role, make(each)) for each in asked]
+
+    def of_table(role: str, what: str = "") -> list[tuple[str, Any]]:
+        return found(role, lambda value: _function(value, TABLES[role], what or role))
+
     return [
-        ("model", _model_constructor(experiment.model, info.num_classes)),
-        ("loss", _function(experiment.loss, LOSSES, "loss")),
-        ("optimizer", _function(experiment.optimizer, makers, "optimizer")),
-        ("after_update", None if experiment.after_update is None else _function(experiment.after_update, {}, "update")),
-        *(("penalty", _function(p, PENALTIES, "penalty")) for p in penalties),
-        *(("augment", _augmentation(a, info.num_classes)) for a in augmentations),
+        ("model", _model_constructor(experiment.model, classes)),
+        *of_table("loss"),
+        *of_table("optimizer"),
+        *found("schedule", lambda value: _filled(_function(value, SCHEDULES, "schedule"), "length", steps)),
+        *of_table("proximal"),
+        *of_table("after_update"),
+        *of_table("penalty"),
+        *found("augment", lambda value: _augmentation(value, classes)),
+        *of_table("stopping"),
     ]
 
 
-def _several(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) or callable(value) else list(value or ())
+def _filled(function: Callable[..., Any], argument: str, value: Any) -> Callable[..., Any]:
+    """The function with an argument given, if it takes one of that name and has no default for it."""
+    takes = routing.parameters(function)
+    if argument not in takes or takes[argument].default is not inspect.Parameter.empty:
+        return function
+    return routing.named(function, routing.own_name(function), **{argument: value})
 
 
 def _augmentation(value: Any, classes: int | None) -> Any:
     function = _function(value, AUGMENTATIONS, "augmentation")
-    takes, name = routing.parameters(function), routing.own_name(function)
-    if "classes" not in takes or takes["classes"].default is not inspect.Parameter.empty:
-        return function
-    if classes is None:
+    filled = _filled(function, "classes", classes)
+    if filled is not function and classes is None:
+        name = routing.own_name(function)
         raise ValueError(
             f"augmentation {name}: takes classes, but the data has none to count; expected integer labels. Pass "
             f"functools.partial({name}, classes=2)."
         )
-    return routing.named(function, name, classes=classes)
+    return filled
 
 
 def _function(value: Any, table: Mapping[str, Any], what: str) -> Any:
@@ -275,11 +331,7 @@ def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Map
 
 
 def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Part:
-    if function is None:
-        return Part(role, "", ())
-    of_numbers = training.of_data(function) if role == "augment" else function
-    constructs = role in ("model", "optimizer", "augment")
-    return Part(role, routing.own_name(function), takes(of_numbers, constructs=constructs))
+    return Part(role, routing.own_name(function), training.numbers_of(role, function, takes))
 
 
 def _without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:
@@ -294,7 +346,7 @@ def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]
     functions = {name: metric.function for name, metric in METRICS.items()}
     found = [_function(m, functions, "metric") for m in ([asked] if isinstance(asked, str) else asked)]
     names = [routing.own_name(f) for f in found]
-    taken = {"loss", "penalty", "grad_norm", "update_norm", "steps", "failed_at"}
+    taken = {"loss", "penalty", "grad_norm", "update_norm", "steps", "failed_at", "stopped_at"}
     if taken.intersection(names) or len(set(names)) < len(names):
         raise ValueError(
             f"metrics: got {', '.join(names)}; expected different names, none of them "

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxopt_intro import distributions, routing
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import Assembly, assemble, required, settings
+from jaxopt_intro.experiment.assembling import Assembly, assemble, required, rounds_of, settings
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -137,32 +137,22 @@ def groups(
             for s in own
             for seed in range(experiment.seed, experiment.seed + replicates)
         ]
-        rounds = _rounds(program.experiment, dataset)
+        rounds = rounds_of(program.experiment, dataset)
         assembly, size = program.assembly, program.experiment.batch_size
-        made.append(Group(program.id, program.title, assembly.training, assembly.evaluate, members, size, rounds))
+        functions = assembly.training, assembly.evaluate, assembly.stopping
+        made.append(Group(program.id, program.title, *functions, members, size, rounds))
     return made
-
-
-def _rounds(experiment: Experiment, dataset: Dataset) -> list[int]:
-    """The steps of each epoch; with `steps`, the last one may be shorter."""
-    count = len(jax.tree.leaves(dataset.train)[0])
-    if experiment.batch_size > count:
-        raise ValueError(
-            f"got batch_size={experiment.batch_size} and {count} training examples; expected a batch of at most that "
-            "many. Use a smaller batch_size."
-        )
-    epoch = count // experiment.batch_size
-    if experiment.steps is None:
-        return [epoch] * experiment.epochs
-    full, rest = divmod(experiment.steps, epoch)
-    return [epoch] * full + ([rest] if rest else [])
 
 
 def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any], trial: Trial) -> Finding:
     def shapes(traced: Any, fixed: Any) -> Any:
         assembly = assemble(experiment, dataset, options, fixed)
         state, batch = _first_step(assembly, experiment, dataset, jax.random.key(0), traced)
-        return assembly.evaluate(state, batch, traced)
+        metrics = assembly.evaluate(state, batch, traced)
+        if assembly.stopping is None:
+            return metrics
+        stopping = assembly.stopping(traced)
+        return metrics, stopping.update(stopping.init(), metrics["loss"])
 
     try:
         parts = assemble(experiment, dataset, options).parts
@@ -232,7 +222,9 @@ def _program(
 
 def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     """The experiment's parts, chosen or not: a trial means the same either way."""
-    parts = {name: distributions.plain(getattr(experiment, name)) for name in CHOICE_FIELDS}
+    # Parts that are not asked for are left out, so that a field that a later release adds changes no id.
+    given = {name: getattr(experiment, name) for name in CHOICE_FIELDS}
+    parts = {name: distributions.plain(value) for name, value in given.items() if value is not None and value != ()}
     batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
     return {**parts, **batches, "data": dataset.info.fingerprint}
 

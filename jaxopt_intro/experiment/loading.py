@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,6 +109,7 @@ def rebuild(
     one, options = experiment.with_choices(trial)
     fixed = {name: trial.hparams[name] for name in record["fixed"]}
     hparams = {name: np.float32(value) for name, value in trial.hparams.items() if name not in fixed}
+    one = dataclasses.replace(one, batch_size=1)  # of one example, with which nothing is trained
     return assemble(one, _like_data(stored), options, fixed), hparams
 
 

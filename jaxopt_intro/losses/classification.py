@@ -61,8 +61,7 @@ def own_class(logits: Float[Array, "*batch classes"], labels: Labels) -> Bool[Ar
         >>> own_class(jnp.zeros((2, 2)), jnp.array([1, -1])).tolist()
         [[False, True], [False, False]]
     """
-    wide = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # 300 classes wrap around in uint8
-    return jax.nn.one_hot(wide, logits.shape[-1], dtype=bool)
+    return jax.nn.one_hot(_wide(labels), logits.shape[-1], dtype=bool)
 
 
 def picked(logits: Float[Array, "*batch classes"], labels: Labels) -> Float[Array, "*batch"]:
@@ -74,4 +73,8 @@ def picked(logits: Float[Array, "*batch classes"], labels: Labels) -> Float[Arra
     """
     # A sum over a mask, not a gather: it fuses with the loss, and its gradient is no scatter.
     score = jnp.sum(jnp.where(own_class(logits, labels), logits, 0.0), axis=-1)
-    return jnp.where((labels >= 0) & (labels < logits.shape[-1]), score, jnp.nan)
+    return jnp.where((labels >= 0) & (_wide(labels) < logits.shape[-1]), score, jnp.nan)
+
+
+def _wide(labels: Labels) -> Labels:
+    return labels.astype(jnp.promote_types(labels.dtype, jnp.int32))  # 300 classes wrap around in uint8

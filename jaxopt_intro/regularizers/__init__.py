@@ -2,7 +2,9 @@
 
 from jaxopt_intro.regularizers.penalties import l1, l2
 from jaxopt_intro.regularizers.stochastic import dropout
+from jaxopt_intro.regularizers.stopping import EarlyStopping, EarlyStoppingState, early_stopping
 
 PENALTIES = {"l1": l1, "l2": l2}
+STOPPING = {"early_stopping": early_stopping}
 
-__all__ = ["PENALTIES", "dropout", "l1", "l2"]
+__all__ = ["PENALTIES", "STOPPING", "EarlyStopping", "EarlyStoppingState", "dropout", "early_stopping", "l1", "l2"]

@@ -2,11 +2,11 @@
 
 | name | dimensions | what |
 |---|---|---|
-| each metric | trial, seed, epoch | float32; NaN where there is none |
+| each metric | trial, seed, epoch | float32; NaN where there is none, such as after an early stop |
 | `score` | trial, seed | the objective at its best epoch so far; NaN for a failed member and for one without an epoch |
 | `best_epoch` | trial, seed | the first epoch with that score, from 1; 0 where there is no score |
 | `status` | trial, seed | asked, running, finished, failed or pruned; "" where the trial was not asked with that seed |
-| `reason` | trial, seed | why it failed or was pruned, else "" |
+| `reason` | trial, seed | why it failed, was pruned or stopped early, else "" |
 | `stopped_step` | trial, seed | the step at which it ended; -1 while it has not |
 | `test_NAME` | trial, seed | float32, for members that were tested |
 | each hyperparameter | trial (coordinate) | float64 in its shortest float32 form; NaN where the trial doesn't have it |

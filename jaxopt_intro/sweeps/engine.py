@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxopt_intro.data import batching
+from jaxopt_intro.regularizers.stopping import EarlyStopping
 from jaxopt_intro.sweeps import checkpoint, planning, sharding
 from jaxopt_intro.sweeps.keeping import Keeper
 from jaxopt_intro.sweeps.planning import Plan, Programs
@@ -40,6 +41,7 @@ class Group(NamedTuple):
         title: The choices in words.
         training: The training of one member.
         evaluate: `(state, data, hparams) -> metrics` of one member.
+        stopping: `hparams -> early stopping` of one member, or None.
         members: Trials crossed with seeds, in the order asked.
         batch_size: Examples in a batch.
         rounds: Steps from one validation to the next: an epoch's, or what is left of one at the end.
@@ -49,6 +51,7 @@ class Group(NamedTuple):
     title: str
     training: Training
     evaluate: Callable[..., dict[str, Array]]
+    stopping: Callable[..., EarlyStopping] | None
     members: list[Member]
     batch_size: int
     rounds: list[int]
@@ -149,7 +152,10 @@ def _run_group(job: Job, session: Session, keeper: Keeper, group: Group) -> None
     train, valid = jax.device_put((job.train, job.valid), devices.copies)
 
     def tile_of(width: int) -> Any:
-        return make_tile(group.training, group.evaluate, width=width, objective=job.objective, direction=job.direction)
+        return make_tile(
+            group.training, group.evaluate, width=width,
+            objective=job.objective, direction=job.direction, stopping=group.stopping,
+        )  # fmt: skip
 
     programs = Programs(tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices)
     plan = _plan(job, session, group, programs, train, devices)
@@ -297,12 +303,13 @@ def _recording(
     def record() -> None:
         totals = _add(sums)
         values = {name: np.asarray(value)[: len(members)] for name, value in metrics.items()}
-        failed = values.pop("failed_at") > 0
+        failed, stopped_at = values.pop("failed_at") > 0, values.pop("stopped_at")
+        over = failed | ((stopped_at > 0) & (stopped_at <= number))
         steps = totals.pop("steps")[: len(members)]
         with np.errstate(invalid="ignore", divide="ignore"):
             shown = {f"train_{name}": (total[: len(members)] / steps) for name, total in totals.items()}
-        shown |= {f"valid_{name}": np.where(failed, np.nan, value) for name, value in values.items()}
-        alive.any = not failed.all()
+        shown |= {f"valid_{name}": np.where(over, np.nan, value) for name, value in values.items()}
+        alive.any = not (failed | (stopped_at > 0)).all()
         session.useful_steps += int(steps.sum())
         session.useful_examples += int(steps.sum()) * group.batch_size
         session.done += len(members)

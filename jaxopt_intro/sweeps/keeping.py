@@ -14,6 +14,9 @@ from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.training import TrainState
 from jaxopt_intro.typing import Hparams, Training
 
+NOT_FINITE = "the loss or the update was not finite"
+STOPPED = "stopped early: its validation no longer improved"
+
 
 class Keeper:
     """Ends members and keeps the weights of the best trials.
@@ -38,10 +41,12 @@ class Keeper:
             lanes: Their lanes at the end.
             rounds: The steps of each epoch.
         """
-        failed_at, scores = np.asarray(lanes.failed_at), np.asarray(lanes.best.score)
-        best_epochs = np.asarray(lanes.best.epoch)
-        step = np.where(failed_at > 0, failed_at, sum(rounds) + 1)
-        epochs = np.searchsorted(np.cumsum(rounds), step - 1, side="right")
+        failed_at, stopped_at = np.asarray(lanes.failed_at), np.asarray(lanes.stopped_at)
+        scores, best_epochs = np.asarray(lanes.best.score), np.asarray(lanes.best.epoch)
+        ends_of_epochs = np.array([0, *np.cumsum(rounds)])
+        steps = np.where(stopped_at > 0, ends_of_epochs[stopped_at], ends_of_epochs[-1])
+        steps = np.where(failed_at > 0, failed_at, steps)
+        epochs = np.searchsorted(ends_of_epochs[1:], np.where(failed_at > 0, steps - 1, steps), side="right")
         ends = {}
         for i, member in enumerate(members):
             if (member.trial, member.seed) in self._session.ended:
@@ -51,8 +56,8 @@ class Keeper:
                 "trial": member.trial,
                 "seed": member.seed,
                 "status": "failed" if failed_at[i] else "finished",
-                "reason": "the loss or the update was not finite" if failed_at[i] else None,
-                "step": int(failed_at[i]) or sum(rounds),
+                "reason": NOT_FINITE if failed_at[i] else STOPPED if stopped_at[i] else None,
+                "step": int(steps[i]),
                 "epoch": int(epochs[i]),
                 "score": np.float32(self._sign * scores[i]) if best_epochs[i] else None,
                 "best_epoch": int(best_epochs[i]),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_intro import trees
+from jaxopt_intro.regularizers.stopping import EarlyStopping
 from jaxopt_intro.training import TrainInfo, TrainState
 from jaxopt_intro.typing import Array, Batch, Hparams, PyTree, Scalar, Training
 
@@ -29,12 +30,16 @@ class Lane(NamedTuple):
     Attributes:
         state: The training's state; frozen at the last finite step once the lane has failed.
         failed_at: The step, counted from 1, whose loss or update was not finite; 0 while there is none.
+        stopped_at: The epoch after which early stopping ended the lane; 0 while it goes on.
         best: The best validation so far.
+        waiting: What early stopping remembers.
     """
 
     state: TrainState
     failed_at: Array
+    stopped_at: Array
     best: Best
+    waiting: PyTree
 
 
 class Tile(NamedTuple):
@@ -44,8 +49,8 @@ class Tile(NamedTuple):
         init: `(seeds [W], hparams) -> Lane`.
         segment: `(lanes, hparams, data, indices [steps, batch]) -> (lanes, totals)`: trains; `totals` holds each
             lane's sums over its finite steps, and their number, `steps`.
-        validate: `(lanes, hparams, data, epoch) -> (lanes, metrics)`: measures, and keeps the best; among the
-            metrics is `failed_at`.
+        validate: `(lanes, hparams, data, epoch) -> (lanes, metrics)`: measures, keeps the best, and stops; among the
+            metrics are `failed_at` and `stopped_at`.
     """
 
     init: Callable[..., Lane]
@@ -60,6 +65,7 @@ def make_tile(
     width: int,
     objective: str,
     direction: str,
+    stopping: Callable[[Hparams], EarlyStopping] | None = None,
 ) -> Tile:
     """Makes the functions of a tile; the caller compiles them.
 
@@ -72,6 +78,7 @@ def make_tile(
         width: The number of lanes, W.
         objective: The name among the metrics that decides which epoch is best.
         direction: "max" or "min".
+        stopping: `hparams -> early stopping` of one member; it sees the objective after each validation.
 
     Returns:
         The functions.
@@ -81,17 +88,19 @@ def make_tile(
     def init_lane(seed: Array, hparams: Hparams) -> Lane:
         state = training.init(jax.random.key(seed), hparams)
         best = Best(jnp.float32(-jnp.inf), jnp.int32(0), state.params, state.model_state)
-        return Lane(state, jnp.int32(0), best)
+        return Lane(state, jnp.int32(0), jnp.int32(0), best, stopping(hparams).init() if stopping else ())
 
     def step_lane(carry: Any, batch: Batch, hparams: Hparams) -> Any:
-        state, failed_at, totals = carry
+        state, failed_at, stopped_at, totals = carry
         new, info = training.step(state, batch, hparams)
-        ok = (failed_at == 0) & jnp.isfinite(info.loss + info.penalty) & jnp.isfinite(info.update_norm)
-        failed_at = jnp.where(ok | (failed_at > 0), failed_at, state.step + 1)
+        alive = (failed_at == 0) & (stopped_at == 0)
+        ok = alive & jnp.isfinite(info.loss + info.penalty) & jnp.isfinite(info.update_norm)
+        failed_at = jnp.where(alive & ~ok, state.step + 1, failed_at)
         # The key never changes; leaving it out of the choice keeps typed keys out of arithmetic.
         frozen = trees.where(ok, new._replace(key=None), state._replace(key=None))._replace(key=state.key)
         values = {**_flat(info), "steps": jnp.float32(1)}
-        return frozen, failed_at, {name: totals[name] + jnp.where(ok, value, 0.0) for name, value in values.items()}
+        totals = {name: totals[name] + jnp.where(ok, value, 0.0) for name, value in values.items()}
+        return frozen, failed_at, stopped_at, totals
 
     def segment(lanes: Lane, hparams: Hparams, data: Batch, indices: Array) -> tuple[Lane, dict[str, Array]]:
         over_lanes = _over_lanes(step_lane, width, (0, None, 0))
@@ -104,15 +113,21 @@ def make_tile(
         one = jax.eval_shape(lambda t: trees.member(t, 0), (lanes.state, hparams))
         info = jax.eval_shape(training.step, one[0], batch, one[1])[1]
         zeros = {name: jnp.zeros(width, jnp.float32) for name in (*_flat(info), "steps")}
-        (state, failed_at, totals), _ = jax.lax.scan(body, (lanes.state, lanes.failed_at, zeros), indices)
-        return Lane(state, failed_at, lanes.best), totals
+        carry = lanes.state, lanes.failed_at, lanes.stopped_at, zeros
+        (state, failed_at, _, totals), _ = jax.lax.scan(body, carry, indices)
+        return lanes._replace(state=state, failed_at=failed_at), totals
 
     def validate_lane(lane: Lane, data: Batch, epoch: Array, hparams: Hparams) -> tuple[Lane, dict[str, Array]]:
         metrics = evaluate(lane.state, data, hparams)
         score = sign * metrics[objective]
-        better = (lane.failed_at == 0) & (score > lane.best.score)
+        alive = (lane.failed_at == 0) & (lane.stopped_at == 0)
         here = Best(score, epoch, lane.state.params, lane.state.model_state)
-        return lane._replace(best=trees.where(better, here, lane.best)), {**metrics, "failed_at": lane.failed_at}
+        lane = lane._replace(best=trees.where(alive & (score > lane.best.score), here, lane.best))
+        if stopping:
+            waiting, stop = stopping(hparams).update(lane.waiting, -score)
+            stopped_at = jnp.where(alive & stop, epoch, lane.stopped_at)
+            lane = lane._replace(waiting=trees.where(alive, waiting, lane.waiting), stopped_at=stopped_at)
+        return lane, {**metrics, "failed_at": lane.failed_at, "stopped_at": lane.stopped_at}
 
     def validate(lanes: Lane, hparams: Hparams, data: Batch, epoch: Array) -> tuple[Lane, dict[str, Array]]:
         return _over_lanes(validate_lane, width, (0, None, None, 0))(lanes, data, epoch, hparams)

@@ -41,8 +41,9 @@ NOISY = [*SIMPLE, "--model", "mlp", "--choice", "widths", "8,8", "--uniform", "d
 @pytest.fixture
 def start(tmp_path):
     """Starts a command; what is still running when the test ends is killed."""
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment |= {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    one_device = "--xla_force_host_platform_device_count=1"  # so that 6 trials are two tiles of 4 on any machine
+    environment = os.environ | {"XLA_FLAGS": one_device, "JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     started = []
 

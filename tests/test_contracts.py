@@ -1,0 +1,285 @@
+"""The public contract checks: every row of every table passes, and each contract is seen to fail on a broken copy."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxopt_intro import contracts, losses, models, optimizers, regularizers
+from jaxopt_intro.contracts import Broken
+from jaxopt_intro.trees import at_least_float32
+from jaxopt_intro.typing import Model
+
+IMAGES = np.random.default_rng(1).uniform(size=(3, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_every_loss_passes(name):
+    checked = contracts.check_loss(losses.LOSSES[name])
+    assert ("shaped", "") in checked.contracts
+
+
+@pytest.mark.parametrize("name", regularizers.PENALTIES)
+def test_every_penalty_passes(name):
+    checked = contracts.check_penalty(regularizers.PENALTIES[name])
+    assert ("differentiable", "strength") in checked.contracts
+
+
+@pytest.mark.parametrize("name", optimizers.METHODS)
+def test_every_optimizer_passes(name):
+    checked = contracts.check_optimizer(optimizers.METHODS[name].make)
+    assert ("traceable", "learning_rate") in checked.contracts
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_passes(name):
+    checked = contracts.check_model(models.MODELS[name](outputs=2), example=IMAGES, outputs=2)
+    assert ("pure", "") in checked.contracts
+
+
+# -- broken copies ---------------------------------------------------------------------------------------------
+
+
+def branching(predictions, targets, *, delta=1.0):
+    return jnp.square(predictions - targets) if delta > 0.6 else jnp.abs(predictions - targets)
+
+
+def shifting(predictions, targets, *, delta=1.0):
+    """Decides by the Python type: a traced number is another number."""
+    return jnp.square(predictions - targets) * (delta if isinstance(delta, float) else 1.01 * delta)
+
+
+def structured(predictions, targets, *, delta=1.0):
+    """One value for each example, but for a literal 0 one for each output: another shape."""
+    values = jnp.square(predictions - targets)
+    return values if isinstance(delta, float) and delta == 0 else delta * values.sum(1)
+
+
+def rooted(predictions, targets, *, delta=1.0):
+    return jnp.sqrt(delta) * jnp.square(predictions - targets)
+
+
+def stopped(predictions, targets, *, delta=1.0):
+    return jax.lax.stop_gradient(delta) * jnp.square(predictions - targets)
+
+
+def one_way(predictions, targets, *, delta=1.0):
+    @jax.custom_vjp
+    def scaled(delta):
+        return delta * 2.0
+
+    scaled.defvjp(lambda d: (d * 2.0, None), lambda _, g: (2.0 * g,))
+    return scaled(delta) * jnp.square(predictions - targets)
+
+
+def averaged(predictions, targets):
+    return jnp.mean(jnp.square(predictions - targets))
+
+
+def centred(predictions, targets):
+    return jnp.square(predictions - targets - jnp.mean(predictions, axis=0, keepdims=True))
+
+
+def broadcast(predictions, targets):
+    return jnp.square(predictions[:, None] - targets[None])
+
+
+def cornered(predictions, targets):
+    return jnp.sqrt(jnp.sum(jnp.square(predictions), axis=1)) + 0 * targets[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (branching, r"1 \(traceable\): with 'delta' traced it raised TracerBoolConversionError.*Use jnp.where"),
+        (shifting, r"1 \(traceable\): at delta = 0.5 a lane gives float32 .* Python number float32"),
+        (structured, r"2 \(steady\): with delta = 0 it gives float32\[4, 3\] in place of float32\[4\]"),
+        (rooted, r"3 \(differentiable\): its derivative by delta at 0 is -?inf; expected a finite"),
+        (stopped, r"3 \(differentiable\): its derivative by delta at 1 is 0 backward and 0 forward, but the finite"),
+        (one_way, r"3 \(differentiable\): by 'delta' it raised TypeError.*both modes"),
+        (averaged, r"4 \(shaped\): got shape \(\) for 4 examples; expected \(4,\)"),
+        (centred, r"4 \(shaped\): example 0 has the loss .* among 4 and .* alone"),
+        (broadcast, r"4 \(shaped\): got shape \(4, 4, 3\) for 4 examples"),
+        (cornered, r"3 \(differentiable\): its gradients at predictions of zero are not finite"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_broken_loss_is_told_what_and_how_to_mend_it(loss, said):
+    with pytest.raises(Broken, match=rf"loss {loss.__name__} breaks contract {said}"):
+        contracts.check_loss(loss)
+
+
+def test_a_number_that_decides_a_branch_says_so_in_its_documentation():
+    def stepped(predictions, targets, *, delta=1.0):
+        return jnp.floor(1.5 * delta) * jnp.square(predictions - targets) + delta**0 * 0
+
+    def silent(predictions, targets, *, delta=1.0):
+        return jnp.where(delta < 2, jax.lax.stop_gradient(delta) + 1, 0) * jnp.square(predictions - targets)
+
+    with pytest.raises(Broken, match="say 'piecewise' in its documentation"):
+        contracts.check_loss(silent)
+    silent.__doc__ = "Args:\n        delta: Where it jumps. May be traced;\n            piecewise differentiable.\n"
+    assert ("differentiable", "delta") in contracts.check_loss(silent).contracts
+    contracts.check_loss(stepped)
+
+
+def halved(params, *, strength):
+    return strength * sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(params))  # in bfloat16, if those are
+
+
+def rooted_penalty(params, *, strength):
+    return strength * jnp.sqrt(sum(jnp.sum(jnp.square(x.astype(jnp.float32))) for x in jax.tree.leaves(params)))
+
+
+def listed(params, *, strength):
+    return strength * jnp.stack([jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(params)])
+
+
+@pytest.mark.parametrize(
+    ("penalty", "said"),
+    [
+        (halved, r"4 \(shaped\): got bfloat16\[\] for bfloat16 parameters; expected a float32 scalar"),
+        (listed, r"4 \(shaped\): got .*\[2\]"),
+        (rooted_penalty, r"3 \(differentiable\): its gradients at parameters of zero are not finite"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_broken_penalty_is_told(penalty, said):
+    with pytest.raises(Broken, match=rf"penalty {penalty.__name__} breaks contract {said}"):
+        contracts.check_penalty(penalty)
+
+
+def normalized(learning_rate):
+    """The direction of the gradient: 0 / 0 where it is zero."""
+
+    def direction(g):
+        return (-learning_rate * g / jnp.sqrt(jnp.sum(g * g))).astype(g.dtype)
+
+    return optax.stateless(lambda grads, params: jax.tree.map(direction, grads))
+
+
+def widened(learning_rate):
+    return optax.stateless(lambda grads, params: jax.tree.map(lambda g: -learning_rate * at_least_float32(g), grads))
+
+
+def counting(learning_rate, *, every=2.0):
+    steps = int(every)
+    return optax.stateless(lambda grads, params: jax.tree.map(lambda g: -learning_rate * steps * g, grads))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (optax.lion, r"2 \(steady\): its state is int32\[\], bfloat16\[2\].* so no scan can carry it"),
+        (optax.adam, r"2 \(steady\): its state is"),
+        (widened, r"4 \(shaped\): its updates are float32\[2\], float32\[3, 2\] for bfloat16 parameters"),
+        (normalized, r"3 \(differentiable\): its updates at gradients of zero are not finite"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_a_broken_optimizer_is_told(make, said):
+    with pytest.raises(Broken, match=rf"optimizer {make.__name__} breaks contract {said}"):
+        contracts.check_optimizer(make)
+
+
+def test_a_number_that_an_optimizer_counts_with_is_told():
+    with pytest.raises(Broken, match=r"contract 1 \(traceable\): with 'every' traced"):
+        contracts.check_optimizer(counting)
+
+
+def test_broken_models_are_told():
+    sound = models.linear(outputs=2)
+    check = functools.partial(contracts.check_model, example=IMAGES)
+    seen = iter(range(9))
+
+    def impure(key, example, hparams):
+        params, state = sound.init(key, example, hparams)
+        return jax.tree.map(lambda x: x + next(seen), params), state
+
+    def transposed(*args, **told):
+        outputs, state = sound.apply(*args, **told)
+        return outputs.T, state
+
+    def batched(*args, **told):
+        outputs, state = sound.apply(*args, **told)
+        return outputs + jnp.arange(len(outputs))[::-1, None], state
+
+    def counted(*args, **told):
+        outputs, state = sound.apply(*args, **told)
+        return outputs, {"count": jnp.zeros(()), **state} if told["train"] else state
+
+    check(sound, outputs=2)
+    for model, said in [
+        (sound._replace(init=impure), r"4 \(pure\): two calls of init with one key differ"),
+        (sound._replace(apply=transposed), r"4 \(shaped\): got outputs of shape \(2, 3\) for 3 examples"),
+        (sound._replace(apply=batched), r"4 \(shaped\): the first example's outputs are .* among 3 and .* alone"),
+        (sound._replace(apply=counted), r"2 \(steady\): its model_state is empty before and float32\[\] after"),
+    ]:
+        with pytest.raises(Broken, match=said):
+            check(model)
+    with pytest.raises(Broken, match=r"expected \(3, 5\)"):
+        check(sound, outputs=5)
+
+
+def test_your_own_module_can_be_checked():
+    class Net(nnx.Module):
+        def __init__(self, hidden: int, *, slope=0.1, rngs):
+            self.first, self.second = nnx.Linear(4, hidden, rngs=rngs), nnx.Linear(hidden, 2, rngs=rngs)
+            self.slope = slope
+
+        def __call__(self, x):
+            x = self.first(x)
+            return self.second(jnp.where(x > 0, x, self.slope * x))
+
+    model = models.from_nnx(functools.partial(Net, 3))
+    assert isinstance(model, Model)
+    assert ("differentiable", "slope") in contracts.check_model(model, example=IMAGES, outputs=2).contracts
+
+
+def test_broken_schedules_are_told():
+    def floored(*, length):
+        return lambda step: 1.0 - step / math.floor(length)
+
+    def falling(*, length):
+        return lambda step: 1.0 / (length - step)
+
+    def doubled(*, rate=0.9):
+        return lambda step: jnp.array([1.0, 1.0]) * rate**step
+
+    with pytest.raises(Broken, match=r"1 \(traceable\): with 'length' traced it raised"):
+        contracts.check_schedule(floored)
+    with pytest.raises(Broken, match=r"3 \(differentiable\): its derivative by length at 8 is -?inf"):
+        contracts.check_schedule(falling, numbers={"length": 8.0})
+    with pytest.raises(Broken, match=r"4 \(shaped\): got a factor of shape \(2,\) for one step"):
+        contracts.check_schedule(doubled)
+
+
+def test_broken_augmentations_are_told():
+    def cropped(images, strength, *, key):
+        return images[:, 1:] * (1 + strength)
+
+    def darker(images, strength, *, key):
+        return images * (0.9 - 0.1 * strength)
+
+    def together(images, strength, *, key):
+        return images + strength * (images - jnp.mean(images))
+
+    def branched(images, strength, *, key):
+        return images if strength == 0 else images + strength
+
+    for broken, said in [
+        (cropped, r"4 \(shaped\): got images of shape \(4, 7, 8, 1\) for \(4, 8, 8, 1\)"),
+        (darker, r"4 \(shaped\): strength 0 changes images, by up to 0.09"),
+        (together, r"4 \(shaped\): the first image's result depends on the last image"),
+    ]:
+        with pytest.raises(Broken, match=rf"augmentation {broken.__name__} breaks contract {said}"):
+            contracts.check_augmentation(broken)
+    with pytest.raises(Broken, match=r"traced it raised TracerBoolConversionError"):
+        contracts.check_augmentation(branched)
