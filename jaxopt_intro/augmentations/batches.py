@@ -105,7 +105,7 @@ def label_noise(
     Args:
         inputs: Returned as they are.
         targets: Integer classes in `[0, classes)`.
-        strength: The share of labels that become wrong, in `[0, 1]`. May be traced; the derivative is 0.
+        strength: The share of labels that become wrong, in `[0, 1]`. May be traced; piecewise: the derivative is 0.
         key: A key for this call alone.
         classes: How many classes there are, at least 2. May be traced.
 

@@ -104,7 +104,7 @@ def piecewise(*, boundaries: Float[Array, " pieces"], factors: Float[Array, " pi
     As in optax and PyTorch the factors multiply up. The order of the boundaries does not matter.
 
     Args:
-        boundaries: The steps from which each factor counts. May be traced; the derivative is 0.
+        boundaries: The steps from which each factor counts. May be traced; piecewise: the derivative is 0.
         factors: One for each boundary. May be traced.
 
     Returns:
@@ -142,7 +142,7 @@ def step_decay(*, every: Number, rate: Number) -> Schedule:
         factor = rate ** floor(step / every)
 
     Args:
-        every: Steps between two falls, more than 0; 0 counts as 1. May be traced; the derivative is 0.
+        every: Steps between two falls, more than 0; 0 counts as 1. May be traced; piecewise: the derivative is 0.
         rate: The factor of one fall, at least 0. May be traced.
 
     Returns:
