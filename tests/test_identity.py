@@ -156,3 +156,16 @@ def test_a_program_hash_sees_a_key_that_is_closed_over():
     draw = lambda key: lambda x: x + jax.random.normal(key, x.shape)  # noqa: E731
     assert program_hash(draw(first), X) == program_hash(draw(jax.random.key(0)), X)
     assert program_hash(draw(first), X) != program_hash(draw(other), X)
+
+
+def test_one_part_is_the_list_of_one():
+    from jaxopt_intro import Experiment, Space
+    from jaxopt_intro.experiment import grouping
+    from tests.small import DATA
+
+    ids = set()
+    for penalty, schedule in (("l2", None), (["l2"], ()), (("l2",), [])):
+        asked = Experiment(data=DATA, model="linear", batch_size=8, epochs=1, penalty=penalty, schedule=schedule)
+        staged, programs = grouping.stage(asked, DATA, Space(learning_rate=0.1, l2=0.1).grid())
+        ids |= {(staged[0].id, *programs)}
+    assert len(ids) == 1

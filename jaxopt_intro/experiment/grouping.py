@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxopt_intro import distributions, routing
+from jaxopt_intro import distributions, routing, training
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import Assembly, assemble, check_targets, required, rounds_of, settings
+from jaxopt_intro.experiment.assembling import SEVERAL, Assembly, assemble, check_targets, required, rounds_of, settings
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -225,6 +225,7 @@ def _parts(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
     """The experiment's parts, chosen or not: a trial means the same either way."""
     # Parts that are not asked for are left out, so that a field that a later release adds changes no id.
     given = {name: getattr(experiment, name) for name in CHOICE_FIELDS}
+    given |= {name: tuple(training.several(given[name])) for name in SEVERAL}
     parts = {name: distributions.plain(value) for name, value in given.items() if value is not None and value != ()}
     batches = {"data_seed": experiment.data_seed, "vary_batches": experiment.vary_batches}
     return {**parts, **batches, "data": dataset.info.fingerprint}
