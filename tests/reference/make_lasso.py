@@ -10,15 +10,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-import sklearn
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import ElasticNet
 
 L1_RATIOS = {"lasso": 1.0, "elastic_net": 0.5}
 
 
 def main() -> None:
     """Fits every strength on its own, to a duality gap of 1e-12 of the targets' square."""
+    import sklearn  # not installed where the tests run
+    from sklearn.datasets import load_diabetes
+    from sklearn.linear_model import ElasticNet
+
     inputs, targets = load_diabetes(return_X_y=True, scaled=False)
     scaled = (inputs - inputs.mean(0)) / inputs.std(0)
     highest = np.abs(scaled.T @ (targets - targets.mean())).max() / len(targets)
