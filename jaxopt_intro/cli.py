@@ -152,8 +152,10 @@ def _space_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     for kind in ("uniform", "log_uniform", "integer"):
         for name, low, high in given.get(kind, ()):
             ends = [_number(low, f"--{kind.replace('_', '-')} {name}"), _number(high, f"--{kind} {name}")]
+            _once(name, numbers)
             numbers[name] = {kind: ends}
     for name, value in given.get("constant", ()):
+        _once(name, numbers)
         numbers[name] = _number(value, f"--constant {name}")
     choices = {}
     for name, *options in given.get("choice", ()):
@@ -161,6 +163,11 @@ def _space_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
             raise ValueError(f"--choice: got {name!r} without options; expected a name and its options.")
         choices[name] = [_literal(option) for option in options]
     return numbers, choices
+
+
+def _once(name: str, numbers: dict[str, Any]) -> None:
+    if name in numbers:
+        raise ValueError(f"got the number {name!r} twice; expected it once, with --constant, --uniform, or the like.")
 
 
 def _points(words: list[str]) -> Any:
@@ -240,7 +247,24 @@ def _list(asked: argparse.Namespace) -> int:
     for name in sorted(table):
         text = table[name] if isinstance(table[name], str) else (table[name].__doc__ or "").split("\n")[0]
         print(f"{name:<{wide}}  {text}")
+        if numbers := _numbers_of(asked.what, name, table[name]):
+            print(f"{'':<{wide}}    {numbers}")
     return 0
+
+
+def _numbers_of(what: str, name: str, entry: Any) -> str:
+    """A part's numbers and their defaults, as `--constant` takes them."""
+    from jaxopt_intro import optimizers, routing, training
+
+    roles = {"augmentations": "augment", "schedules": "schedule", "optimizers": "optimizer", "models": "model"}
+    if what == "metrics":
+        return ""
+    function = optimizers.METHODS[name].make if what == "optimizers" else entry
+    takes = routing.parameters(function)
+    names = training.numbers_of("stopping" if what == "stopping" else roles.get(what, ""), function, routing.numbers)
+    names = [n for n in names if what != "proximals" or n != "step"]
+    defaults = {n: takes[n].default for n in names}
+    return ", ".join(n if d is takes[n].empty else f"{n}={d}" for n, d in defaults.items())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -289,7 +313,7 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--model", help="linear, mlp (the default), or a Flax module class")
     parts.add_argument("--optimizer", help="sgd, momentum, adam, or a function such as optax:lion")
     parts.add_argument("--loss", help="a name (softmax_cross_entropy), see: jaxopt-intro list losses; or a function")
-    parts.add_argument("--penalty", nargs="+", help="l1, l2, or functions")
+    parts.add_argument("--penalty", nargs="+", help="l1, l2, …; see: jaxopt-intro list penalties")
     parts.add_argument("--augment", nargs="+", help="shift, mixup, …, in order; see: jaxopt-intro list augmentations")
     parts.add_argument("--schedule", nargs="+", help="warmup, cosine, …; see: jaxopt-intro list schedules")
     parts.add_argument("--proximal", help="l1, …, as a step after each update; see: jaxopt-intro list proximals")

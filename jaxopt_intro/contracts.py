@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -52,12 +52,17 @@ class Checked(NamedTuple):
 
 
 class _Subject(NamedTuple):
-    """A part as a function of its numbers: `run(numbers, dtype) -> tree`."""
+    """A part as a function of its numbers: `run(numbers, dtype) -> tree`.
+
+    `positive` are those that are never 0; `invented` are those whose values nobody gave.
+    """
 
     name: str
     run: Callable[..., PyTree]
     numbers: dict[str, float]
-    piecewise: frozenset[str]
+    piecewise: frozenset[str] = frozenset()
+    positive: frozenset[str] = frozenset()
+    invented: tuple[str, ...] = ()
 
 
 def check_loss(
@@ -66,6 +71,7 @@ def check_loss(
     predictions: Any = None,
     targets: Any = None,
     numbers: Mapping[str, float] | None = None,
+    positive: Collection[str] = (),
 ) -> Checked:
     """Checks a loss: contracts 1 to 3 for each number, and one value for each example, of that example alone.
 
@@ -75,6 +81,7 @@ def check_loss(
         targets: What belongs to them; None takes labels `[4]` where the second argument is called `labels`, and
             otherwise numbers `[4, 3]`.
         numbers: A value for each number, inside its range; None takes the defaults.
+        positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
         What was checked.
@@ -100,7 +107,7 @@ def check_loss(
     def run(given: Mapping[str, Any], dtype: Any) -> Array:
         return loss(jnp.asarray(predictions, dtype), _cast(targets, dtype), **given)
 
-    subject = _subject("loss", loss, run, numbers, constructs=False)
+    subject = _subject("loss", loss, run, numbers, constructs=False, positive=positive)
     values = _shapes(subject)
     count = len(predictions)
     if values.ndim == 0 or values.shape[0] != count or values.shape not in ((count,), predictions.shape, targets.shape):
@@ -109,6 +116,16 @@ def check_loss(
             "predictions or targets. Return the values before their mean, and give both one shape",
         )  # fmt: skip
     passed = _numbers(subject)
+    if jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 1:
+        for wrong in (-1, predictions.shape[-1]):
+            strange = jax.jit(lambda t: loss(jnp.asarray(predictions, jnp.float32), t, **subject.numbers))(
+                jnp.full(count, wrong, jnp.int32)
+            )
+            if np.isfinite(strange).any():
+                raise _broken(
+                    subject, 4, "shaped", f"the label {wrong}, which is no class, has the loss {_short(strange)} under "
+                    "jit; expected NaN, never a wrong finite number. Compare labels with the number of classes",
+                )  # fmt: skip
     whole = subject.run(subject.numbers, jnp.float32)
     for i in range(count):
         alone = loss(
@@ -122,11 +139,21 @@ def check_loss(
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(loss(p, _cast(targets, jnp.float32), **subject.numbers))))
     for what, scale in (("at predictions of zero", 0.0), ("at predictions a thousand times larger", 1e3)):
         _finite(subject, gradient(jnp.asarray(scale * predictions, jnp.float32)), what)
+    half = jax.eval_shape(lambda: subject.run(subject.numbers, jnp.bfloat16))
+    if half.dtype == jnp.bfloat16:
+        raise _broken(
+            subject, 4, "shaped", "got bfloat16 for bfloat16 predictions, whose mean is right to 2 digits; expected "
+            "float32. Cast the predictions first",
+        )  # fmt: skip
     return _checked(subject, passed, "shaped", "finite gradients")
 
 
 def check_penalty(
-    penalty: Callable[..., Array], *, params: PyTree = None, numbers: Mapping[str, float] | None = None
+    penalty: Callable[..., Array],
+    *,
+    params: PyTree = None,
+    numbers: Mapping[str, float] | None = None,
+    positive: Collection[str] = (),
 ) -> Checked:
     """Checks a penalty: contracts 1 to 3 for each number, a scalar in float32 or wider, gradients finite at zero.
 
@@ -134,6 +161,7 @@ def check_penalty(
         penalty: `(params, *, numbers) -> scalar`.
         params: Parameters; None takes those of a dense layer.
         numbers: A value for each number, inside its range; None takes the defaults.
+        positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
         What was checked.
@@ -151,7 +179,7 @@ def check_penalty(
     def run(given: Mapping[str, Any], dtype: Any) -> Array:
         return penalty(_cast(params, dtype), **given)
 
-    subject = _subject("penalty", penalty, run, numbers, constructs=False)
+    subject = _subject("penalty", penalty, run, numbers, constructs=False, positive=positive)
     value = jax.eval_shape(lambda: subject.run(subject.numbers, jnp.bfloat16))
     if value.shape or value.dtype == jnp.bfloat16:
         raise _broken(
@@ -169,6 +197,7 @@ def check_optimizer(
     *,
     params: PyTree = None,
     numbers: Mapping[str, float] | None = None,
+    positive: Collection[str] = (),
 ) -> Checked:
     """Checks an optimizer: contracts 1 to 3 for each number, and a state that a scan can carry.
 
@@ -176,6 +205,7 @@ def check_optimizer(
         make: `(**numbers) -> optax.GradientTransformation`.
         params: Parameters; None takes those of a dense layer.
         numbers: A value for each number, inside its range; None takes the defaults, 0.1 where there is none.
+        positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
         What was checked.
@@ -205,7 +235,7 @@ def check_optimizer(
             path.append(start)
         return path
 
-    subject = _subject("optimizer", make, descend, numbers, constructs=True)
+    subject = _subject("optimizer", make, descend, numbers, constructs=True, positive=positive)
     passed = _numbers(subject)
     for dtype in (jnp.float32, jnp.bfloat16):
         traced = {name: jnp.float32(value) for name, value in subject.numbers.items()}
@@ -262,7 +292,7 @@ def check_model(
         return model.apply(params, state, inputs, train=True, key=jax.random.key(7), hparams=dict(given))[0]
 
     values = dict.fromkeys(model.hyperparameters, 0.1) | dict(numbers or {})
-    subject = _Subject(f"model {model.name}", run, values, frozenset())
+    subject = _Subject(f"model {model.name}", run, values)
     params, state = jax.jit(lambda: model.init(key, example, values))()
     again = jax.jit(lambda: model.init(key, example, values))()  # another function: traced and compiled anew
     if not all(map(_close, jax.tree.leaves((params, state)), jax.tree.leaves(again))):
@@ -290,13 +320,17 @@ def check_model(
 
 
 def check_schedule(
-    make: Callable[..., Callable[[Array], Array]], *, numbers: Mapping[str, float] | None = None
+    make: Callable[..., Callable[[Array], Array]],
+    *,
+    numbers: Mapping[str, float] | None = None,
+    positive: Collection[str] = (),
 ) -> Checked:
     """Checks a schedule: contracts 1 to 3 for each number, and a finite factor at any step.
 
     Args:
         make: `(**numbers) -> (step -> factor)`.
         numbers: A value for each number, inside its range; None takes the defaults, 7.3 where there is none.
+        positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
         What was checked.
@@ -313,8 +347,7 @@ def check_schedule(
     def run(given: Mapping[str, Any], dtype: Any) -> Array:
         return jnp.stack([jnp.asarray(make(**given)(step), dtype) for step in jnp.asarray(steps)])
 
-    names = {n: 7.3 for n, p in routing.parameters(make).items() if p.default is p.empty}
-    subject = _subject("schedule", make, run, {**names, **(numbers or {})}, constructs=True)
+    subject = _subject("schedule", make, run, numbers, constructs=True, positive=positive, guess=7.3)
     factors = jax.eval_shape(lambda: make(**subject.numbers)(jnp.int32(3)))
     if factors.shape != ():
         raise _broken(
@@ -332,6 +365,7 @@ def check_augmentation(
     images: Any = None,
     strength: float = 0.5,
     numbers: Mapping[str, float] | None = None,
+    positive: Collection[str] = (),
 ) -> Checked:
     """Checks an augmentation: contracts 1 to 3 for its strength and numbers, and images for images.
 
@@ -340,6 +374,7 @@ def check_augmentation(
         images: `[batch, height, width, channels]`, two images or more; None takes four of 8 x 8.
         strength: Inside its range.
         numbers: A value for each other number, inside its range; None takes the defaults.
+        positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
         What was checked.
@@ -353,6 +388,12 @@ def check_augmentation(
         >>> check_augmentation(noise).contracts[0]
         ('traceable', 'strength')
     """
+    takes = routing.parameters(augmentation)
+    if list(takes)[1:2] != ["strength"] or "key" not in takes:
+        raise ValueError(
+            f"check_augmentation: got {routing.own_name(augmentation)}({', '.join(takes)}); expected (images, "
+            "strength, *, key, ...) -> images. Those that take targets are not checked."
+        )
     drawn = np.random.default_rng(0).uniform(size=(4, 8, 8, 1)) if images is None else np.asarray(images)
     key = jax.random.key(5)
 
@@ -360,7 +401,8 @@ def check_augmentation(
         others = {name: value for name, value in given.items() if name != "strength"}
         return augmentation(jnp.asarray(drawn, dtype), given["strength"], key=key, **others)
 
-    subject = _subject("augmentation", augmentation, run, {"strength": strength, **(numbers or {})}, constructs=False)
+    given = {"strength": strength, **(numbers or {})}
+    subject = _subject("augmentation", augmentation, run, given, constructs=False, positive=positive)
     if _shapes(subject).shape != drawn.shape:
         raise _broken(
             subject, 4, "shaped", f"got images of shape {_shapes(subject).shape} for {drawn.shape}; expected the same. "
@@ -382,7 +424,15 @@ def check_augmentation(
         raise _broken(
             subject, 4, "shaped", "the first image's result depends on the last image. Treat each image alone",
         )  # fmt: skip
-    return _checked(subject, passed, "shaped", "identity at 0", "each image alone")
+    twins = augmentation(
+        jnp.stack([plain[0]] * 8), strength, key=key, **{n: v for n, v in subject.numbers.items() if n != "strength"}
+    )
+    if np.array_equal(twins, jnp.stack([twins[0]] * 8)) and not np.array_equal(twins[0], plain[0]):
+        raise _broken(
+            subject, 4, "shaped", "eight equal images are changed alike. Give each image a key of its own: "
+            "jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))",
+        )  # fmt: skip
+    return _checked(subject, passed, "shaped", "identity at 0", "each image alone", "a key for each image")
 
 
 def _subject(
@@ -392,12 +442,16 @@ def _subject(
     given: Mapping[str, float] | None,
     *,
     constructs: bool,
+    positive: Collection[str],
+    guess: float = 0.1,
 ) -> _Subject:
     takes, given = routing.parameters(function), dict(given or {})
     names = routing.numbers(function, constructs=constructs)
     known = {n: takes[n].default for n in names if isinstance(takes[n].default, int | float)}
-    values = {n: float(given[n] if n in given else known.get(n) or 0.1) for n in dict.fromkeys((*given, *names))}
-    return _Subject(f"{role} {routing.own_name(function)}", run, values, _piecewise(function))
+    values = {n: float(given[n] if n in given else known.get(n) or guess) for n in dict.fromkeys((*given, *names))}
+    invented = tuple(n for n in names if n not in given and n not in known)
+    title = f"{role} {routing.own_name(function)}"
+    return _Subject(title, run, values, _piecewise(function), frozenset(positive), invented)
 
 
 def _piecewise(function: Callable[..., Any]) -> frozenset[str]:
@@ -415,6 +469,13 @@ def _piecewise(function: Callable[..., Any]) -> frozenset[str]:
 
 def _numbers(subject: _Subject) -> list[tuple[str, str]]:
     """Contracts 1 to 3 for each number."""
+    try:
+        subject.run(subject.numbers, jnp.float32)
+    except Exception as error:
+        raise _broken(
+            subject, 4, "callable", f"with the Python numbers {subject.numbers} it raised {type(error).__name__}: "
+            f"{_first_line(error)}. Mend it, or pass numbers= inside its range",
+        ) from error  # fmt: skip
     for name in subject.numbers:
         _traceable(subject, name)
     if subject.numbers:
@@ -463,8 +524,9 @@ def _traceable_together(subject: _Subject) -> None:
 
 def _steady(subject: _Subject) -> None:
     usual = jax.eval_shape(lambda: subject.run(subject.numbers, jnp.float32))
-    for name in (*subject.numbers, None):
-        zeroed = {n: 0.0 if name in (n, None) else v for n, v in subject.numbers.items()}
+    may_be_zero = [name for name in subject.numbers if name not in subject.positive]
+    for name in (*may_be_zero, None):
+        zeroed = {n: 0.0 if n in may_be_zero and name in (n, None) else v for n, v in subject.numbers.items()}
         at_zero = jax.eval_shape(lambda z=zeroed: subject.run(z, jnp.float32))
         if (jax.tree.structure(usual), _kinds(usual)) != (jax.tree.structure(at_zero), _kinds(at_zero)):
             raise _broken(
@@ -482,7 +544,7 @@ def _differentiable(subject: _Subject, name: str) -> None:
 
         try:
             backward, forward = jax.jit(lambda v: (jax.grad(value)(v), jax.jacfwd(value)(v)))(at[name])
-            zero = jax.jit(jax.grad(value))(jnp.float64(0))
+            zero = 0.0 if name in subject.positive else jax.jit(jax.grad(value))(jnp.float64(0))
         except Exception as error:
             raise _broken(
                 subject, 3, "differentiable", f"by {name!r} it raised {type(error).__name__}: {_first_line(error)}. "
@@ -492,7 +554,8 @@ def _differentiable(subject: _Subject, name: str) -> None:
             if not np.isfinite(slope):
                 raise _broken(
                     subject, 3, "differentiable", f"its derivative by {name} at {where} is {float(slope)}; expected a "
-                    "finite number. Guard roots, logarithms and quotients inside a jnp.where, on both sides of it",
+                    "finite number. Guard roots, logarithms and quotients inside a jnp.where, on both sides of it, or "
+                    f"pass positive=[{name!r}] if it is never 0",
                 )  # fmt: skip
         difference = (value(at[name] + STEP) - value(at[name] - STEP)) / (2 * STEP)
         off = max(abs(float(backward - difference)), abs(float(forward - difference)))
@@ -561,4 +624,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _broken(subject: _Subject, number: int, contract: str, found: str) -> Broken:
-    return Broken(f"{subject.name} breaks contract {number} ({contract}): {found}.")
+    guessed = {name: subject.numbers[name] for name in subject.invented}
+    hint = f" Checked with {guessed}, which have no defaults: pass numbers= if that is out of range." if guessed else ""
+    return Broken(f"{subject.name} breaks contract {number} ({contract}): {found}.{hint}")

@@ -4,9 +4,9 @@ A part is a function. The numbers in its signature are its hyperparameters: for 
 penalty) the keyword-only ones; for a constructor (of an optimizer, of a model) all. A name asks for a number:
 
 * `"momentum"`: the number of that name, if exactly one part takes it;
-* `"mine.beta"`: the number `beta` of the part called `mine`; a part is called by its own name or by its role
-  (`"loss.q"`);
-* `"l2"`: the only number of the part called `l2`.
+* `"mine.beta"`: the number `beta` of the part called `mine`; a part is called by its own name, by its role
+  (`"loss.q"`), or by both (`"penalty.l1.strength"`, beside a proximal step of the same name);
+* `"l2"`: the only number of the part called `l2`, or its `strength`, where it has others (`"elastic_net"`).
 """
 
 from __future__ import annotations
@@ -215,15 +215,24 @@ def _candidates(parts: list[Part], name: str) -> list[Route]:
     bare = [Route(i, name) for i, p in enumerate(parts) if name in p.hyperparameters]
     if bare:
         return bare
-    alone = [i for i, p in enumerate(parts) if p.name == name and len(p.hyperparameters) == 1]
-    if alone:
-        return [Route(i, parts[i].hyperparameters[0]) for i in alone]
+    called = [(i, _main(p)) for i, p in enumerate(parts) if p.name == name]
+    if main := [Route(i, argument) for i, argument in called if argument]:
+        return main
     owner, dot, argument = name.rpartition(".")
     if not dot:
         return []
-    return [
-        Route(i, argument) for i, p in enumerate(parts) if owner in (p.name, p.role) and argument in p.hyperparameters
-    ]
+    return [Route(i, argument) for i, p in enumerate(parts) if owner in _owners(p) and argument in p.hyperparameters]
+
+
+def _main(part: Part) -> str | None:
+    """The number that a part's bare name stands for."""
+    if len(part.hyperparameters) == 1:
+        return part.hyperparameters[0]
+    return "strength" if "strength" in part.hyperparameters else None
+
+
+def _owners(part: Part) -> tuple[str, str, str]:
+    return part.name, part.role, f"{part.role}.{part.name}"
 
 
 def _not_one(parts: list[Part], name: str, found: list[Route], what: str) -> str:
@@ -241,9 +250,9 @@ def _not_one(parts: list[Part], name: str, found: list[Route], what: str) -> str
 
 
 def _spell(parts: list[Part], r: Route) -> str:
-    part = parts[r.index]
-    same_name = sum(p.name == part.name for p in parts) > 1
-    return f"{part.role if same_name else part.name}.{r.argument}"
+    """The shortest name that means this number alone."""
+    names = [f"{owner}.{r.argument}" for owner in _owners(parts[r.index])]
+    return next((name for name in names if _candidates(parts, name) == [r]), names[-1])
 
 
 def _is_number(parameter: inspect.Parameter) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ class TrainInfo(NamedTuple):
         loss: The mean loss of the batch, without penalties.
         penalty: The sum of the penalties.
         grad_norm: Euclidean norm of the gradient of both together.
-        update_norm: Euclidean norm of the optimizer's update.
+        update_norm: Euclidean norm of the update, proximal step and projections included.
         metrics: The mean of each metric over the batch.
     """
 
@@ -101,7 +102,9 @@ def make_training(
         schedule: One or several `(**numbers) -> (step -> factor)`; their product multiplies the optimizer's learning
             rate, and steps count from 0.
         proximal: `(params, step, *, ...) -> params`, after each update, with the learning rate times the schedule as
-            its step. Momentum moves by `1 / (1 - momentum)` learning rates, so it weighs that much less there.
+            its step. That is the proximal gradient method with sgd. Momentum moves by `1 / (1 - momentum)` learning
+            rates, so it weighs that much less there; with adam and its like, whose steps differ by element, a strength
+            means something else, and zeros are rare: wrap them by `optimizers.proximal(..., metric=...)`.
         after_update: One or several `(params, *, ...) -> params`, in order, after each update: projections. They and
             `proximal` get `trees.kernels(params)` if they take `factors`.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
@@ -151,8 +154,16 @@ def make_training(
         if not (functions["schedule"] or functions["proximal"]):
             return make_optimizer(**for_optimizer), None
         rate = for_optimizer.get("learning_rate", routing.parameters(make_optimizer)["learning_rate"].default)
+        if rate is inspect.Parameter.empty:
+            raise ValueError(f"optimizer {parts[2].name}: got no learning_rate; expected one in hparams.")
         for make, own in zip(functions["schedule"], numbers["schedule"], strict=True):
-            rate = rate * make(**own)(step)
+            factor = make(**own)(step)
+            if jnp.shape(factor) != ():
+                raise ValueError(
+                    f"schedule {routing.own_name(make)}: got a factor of shape {jnp.shape(factor)} for one step; "
+                    "expected a scalar. Give each of its numbers one value."
+                )
+            rate = rate * factor
         return make_optimizer(**{**for_optimizer, "learning_rate": rate}), rate
 
     def init(key: Array, hparams: Hparams) -> TrainState:
@@ -191,6 +202,8 @@ def make_training(
             params = function(params, rate, **_factors(function, params), **own)
         for function, own in zip(functions["after_update"], numbers["after_update"], strict=True):
             params = function(params, **_factors(function, params), **own)
+        if functions["proximal"] or functions["after_update"]:
+            updates = jax.tree.map(jnp.subtract, params, state.params)
         info = TrainInfo(data_loss, total, trees.norm(grads), trees.norm(updates), measured)
         return TrainState(state.step + 1, state.key, params, model_state, opt_state), info
 
@@ -430,7 +443,10 @@ def _check_learning_rate(optimizer: Part, role: str) -> None:
 
 
 def _factors(function: Callable[..., Any], params: PyTree) -> dict[str, PyTree]:
-    return {"factors": trees.kernels(params)} if "factors" in routing.parameters(function) else {}
+    """Kernels alone count, unless the function has been given factors of its own."""
+    takes = routing.parameters(function)
+    free = "factors" in takes and takes["factors"].default in (None, inspect.Parameter.empty)
+    return {"factors": trees.kernels(params)} if free else {}
 
 
 def _augmented(function: Callable[..., Any], batch: Batch, numbers: Mapping[str, Any], key: Array) -> Batch:

@@ -247,7 +247,7 @@ def test_every_option_reaches_its_field(capsys, tmp_path, monkeypatch):
     assert asked["experiment"] == Experiment(
         data="digits", data_dir="here", valid=100, model="mlp", optimizer=optax.lion, loss="weston_watkins",
         penalty=("l1", "l2"), metrics=("accuracy", "squared_error"), objective="accuracy", direction="max", steps=9,
-        batch_size=32, seed=4, data_seed=5, vary_batches=True, keep=6, augment=(np.flip,), after_update=np.clip,
+        batch_size=32, seed=4, data_seed=5, vary_batches=True, keep=6, augment=(np.flip,), after_update=(np.clip,),
     )  # fmt: skip
     assert (asked["replicates"], asked["width"], asked["directory"]) == (3, 7, "there")
     trials = asked["trials"]
@@ -343,9 +343,13 @@ def test_an_embedded_set_is_ready(capsys):
 def test_what_is_there_is_listed_with_a_line_each(capsys, what, names):
     code, output, _ = run(capsys, "list", what)
     assert code == 0
-    lines = output.splitlines()
+    lines = [line for line in output.splitlines() if not line.startswith(" ")]
     assert set(names) <= {line.split()[0] for line in lines}
     assert all(len(line.split()) > 3 for line in lines)
+    numbers = [line.strip() for line in output.splitlines() if line.startswith(" ")]
+    assert what == "models" or any(
+        line.startswith(("learning_rate", "strength", "length", "margin")) for line in numbers
+    )
 
 
 def test_the_version(capsys):

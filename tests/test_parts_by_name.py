@@ -182,3 +182,68 @@ def test_a_mistake_is_one_line(tmp_path, changed, said):
     with pytest.raises(ValueError, match=said):
         sweep(experiment(**changed), space.grid(), directory=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_projection_that_is_not_finite_fails_the_lane(tmp_path):
+    def broken(params):
+        return jax.tree.map(lambda p: p / 0 * 0, params)
+
+    found = run(tmp_path / "run", Space(learning_rate=0.1), after_update=broken)
+    assert found.status.item() == "failed"
+    assert found.stopped_step.item() == 1
+
+
+def test_changed_code_of_the_stopping_is_another_trial(tmp_path):
+    from jaxopt_intro.regularizers import EarlyStopping
+
+    ids = set()
+    for margin in (0.0, 100.0):
+
+        def stopping(patience=1.0, *, unused=None, margin=margin):
+            return EarlyStopping(patience, margin)
+
+        found = run(tmp_path / str(margin), Space(learning_rate=0.1), stopping=stopping)
+        ids.add(found.trial.item())
+    assert len(ids) == 2
+
+
+def test_a_part_keeps_the_factors_that_it_was_given():
+    def penalized(params, *, strength, factors={"dense": {"bias": 1.0, "kernel": 0.0}}):  # noqa: B006
+        from jaxopt_intro import regularizers
+
+        return regularizers.l2(params, strength=strength, factors=factors)
+
+    both = made(penalty=penalized)
+    state = both.init(jax.random.key(0), {"learning_rate": 0.0, "strength": 1.0})
+    ones = jax.tree.map(jnp.ones_like, state.params)
+    _, info = both.step(state._replace(params=ones), BATCH, {"learning_rate": 0.0, "strength": 1.0})
+    assert info.penalty == 1.5, "half the squares of three biases, no kernel"
+
+
+def test_numbers_of_a_part_inside_a_list_option_exist_under_it_alone(tmp_path):
+    from jaxopt_intro import choice
+
+    schedule = choice({"plain": "cosine", "warm": ("warmup", "cosine")})
+    space = Space({"warmup.warmup": 3.0}, learning_rate=0.1, schedule=schedule)
+    found = run(tmp_path / "run", space)
+    assert np.isnan(found["warmup.warmup"].values).tolist() == [True, False]
+    assert (found.status == "finished").all()
+
+
+def test_equal_names_in_other_roles_and_bare_names_of_parts_with_several_numbers(tmp_path):
+    space = Space({"penalty.l1.strength": 1e-3, "proximal.l1.strength": 1e-3, "elastic_net": 1e-3}, learning_rate=0.1)
+    found = run(tmp_path / "run", space, penalty=["l1", "elastic_net"], proximal="l1")
+    assert found.status.item() == "finished"
+    with pytest.raises(ValueError, match="augment: got 'noise' twice; expected different names"):
+        run(tmp_path / "twice", Space(learning_rate=0.1, noise=0.1), augment=["noise", "noise"])
+    with pytest.raises(ValueError, match="a function of the step; expected a function that makes one"):
+        run(tmp_path / "made", Space(learning_rate=0.1), schedule=schedules.cosine(length=3))
+    with pytest.raises(ValueError, match="schedule warm_restarts: got no value for 'first_cycle'"):
+        run(tmp_path / "restarts", Space(learning_rate=0.1), schedule="warm_restarts")
+
+
+def test_a_list_option_with_a_callable_is_found_again():
+    from jaxopt_intro.experiment import files
+
+    space = files.space_of({"numbers": {}, "choices": {"after_update": [["jax:block_until_ready", "nonnegative"]]}})
+    assert space.choices["after_update"].options == ((jax.block_until_ready, "nonnegative"),)

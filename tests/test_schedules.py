@@ -44,7 +44,7 @@ NUMBERS = {
         "step_factor": [0.97, 1.0, 0.9],
     },
     "warm_restarts": {
-        "length": [9.5, 7, 4], "t_mult": [1.3, 2.0, 1.0], "end": [0.1, 0.0, 0.3], "cycle_factor": [0.8, 1.0, 0.9],
+        "first_cycle": [9.5, 7, 4], "t_mult": [1.3, 2.0, 1.0], "end": [0.1, 0.0, 0.3], "cycle_factor": [0.8, 1.0, 0.9],
     },
     "warmup": {"warmup": [4.5, 16, 1], "start": [0.1, 0.0, 0.3]},
     "warmup_stable_decay": {
@@ -154,7 +154,7 @@ OPTAX = {
         schedules.with_warmup(schedules.constant(), length=10, start=0.2), optax.warmup_constant_schedule(0.2, 1.0, 10),
     ),
     "warm_restarts": (
-        schedules.warm_restarts(length=9, t_mult=2, end=0.1),
+        schedules.warm_restarts(first_cycle=9, t_mult=2, end=0.1),
         optax.sgdr_schedule([
             {"init_value": 1.0, "peak_value": 1.0, "warmup_steps": 0, "decay_steps": steps, "end_value": 0.1}
             for steps in (9, 18, 36)
@@ -202,7 +202,7 @@ def test_a_restart_is_at_its_very_step(length, t_mult):
         starts.append(starts[-1] + cycle)
         cycle *= t_mult
     starts = np.array(starts[-2000:])
-    factor = jax.jit(lambda n, m, s: schedules.warm_restarts(length=n, t_mult=m)(s))
+    factor = jax.jit(lambda n, m, s: schedules.warm_restarts(first_cycle=n, t_mult=m)(s))
     restarted = factor(jnp.float32(length), jnp.float32(t_mult), starts)
     np.testing.assert_array_equal(restarted, 1.0)
     before = factor(jnp.float32(length), jnp.float32(t_mult), starts[1:] - 1)
@@ -210,7 +210,7 @@ def test_a_restart_is_at_its_very_step(length, t_mult):
 
 
 def test_the_derivative_of_equal_cycles_sees_them_grow(x64):
-    factor = lambda m: schedules.warm_restarts(length=5.0, t_mult=m)(jnp.array([3.0, 7.0, 18.0]))  # noqa: E731
+    factor = lambda m: schedules.warm_restarts(first_cycle=5.0, t_mult=m)(jnp.array([3.0, 7.0, 18.0]))  # noqa: E731
     at_one = jax.jacfwd(factor)(1.0)
     np.testing.assert_allclose(at_one, (factor(1 + 1e-6) - factor(1.0)) / 1e-6, rtol=1e-4, atol=1e-9)
     assert np.all(at_one[1:] != 0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxopt_intro.augmentations.per_image import exact_at_zero
+from jaxopt_intro.checks import scalars
 from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Array, Labels, Number, PyTree
 
@@ -70,6 +71,9 @@ def mixup(
     Returns:
         The mixed inputs and targets; `of_mixed` takes a loss of them.
 
+    Raises:
+        ValueError: The inputs are no floats, or the strength is not one number.
+
     References:
         Zhang et al. 2018, mixup: beyond empirical risk minimization, section 2; the maximum is that of Berthelot et al.
         2019, MixMatch, section 3.3. The draw is the symmetric beta of Devroye 1996, Random variate generation in one
@@ -81,6 +85,12 @@ def mixup(
         >>> mixed.shape, targets.own.tolist(), targets.weight.shape
         ((2, 1), [0, 1], (2,))
     """
+    scalars("mixup", strength=strength)
+    if not jnp.issubdtype(inputs.dtype, jnp.floating):
+        raise ValueError(
+            f"mixup: got inputs of dtype {inputs.dtype}; expected floats, since mixtures are no integers. Cast them: "
+            "jnp.asarray(inputs, jnp.float32)."
+        )
     strength = at_least_float32(jnp.asarray(strength))
     for_order, for_weight = jax.random.split(key)
     order = jax.random.permutation(for_order, len(inputs))

@@ -30,12 +30,13 @@ class Experiment:
         optimizer: "sgd", "momentum", "adam", or a function that makes an optax transformation, such as `optax.lion`.
         loss: A name in `losses.LOSSES`, such as "softmax_cross_entropy" for labels or "huber" for float targets
             `[N, outputs]`; or `(outputs, targets, *, ...) -> [batch]`.
-        penalty: One or several of "l1", "l2", or `(params, *, ...) -> scalar`.
+        penalty: One or several of the names in `jaxopt-intro list penalties`, or `(params, *, ...) -> scalar`.
         augment: One or several, in order, of the names in `jaxopt-intro list augmentations`, `(inputs, ..., *, key) ->
             inputs`, or `(inputs, targets, ..., *, key) -> (inputs, targets)`.
         schedule: One or several, multiplied, of the names in `jaxopt-intro list schedules`, or functions that make
             `step -> factor`, by which the learning rate is multiplied. A `length` that is not given is all steps.
-        proximal: A name in `jaxopt-intro list proximals`, or `(params, step, *, ...) -> params`, after every update.
+        proximal: A name in `jaxopt-intro list proximals`, or `(params, step, *, ...) -> params`, after every update, as
+            long as the learning rate. Meant for sgd; `make_training` says what it is for momentum and adam.
         after_update: One or several, in order, of the names in `jaxopt-intro list projections`, or `(params, *, ...) ->
             params`, after every update.
         stopping: "early_stopping", or a function that makes an `EarlyStopping`; it sees the objective, of which less is

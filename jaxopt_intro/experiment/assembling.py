@@ -247,7 +247,15 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
     def found(role: str, make: Callable[[Any], Any]) -> list[tuple[str, Any]]:
         value = getattr(experiment, role)
         asked = training.several(value) if role in SEVERAL else [] if value is None else [value]
-        return [(role, make(each)) for each in asked]
+        made = [(role, make(each)) for each in asked]
+        names = [routing.own_name(f) for _, f in made if training.numbers_of(role, f, routing.numbers)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"{role}: got {twice!r} twice; expected different names, since its numbers are called by them. Give "
+                f"one another: routing.named({twice}, 'another')."
+            )
+        return made
 
     def of_table(role: str, what: str = "") -> list[tuple[str, Any]]:
         return found(role, lambda value: _function(value, TABLES[role], what or role))
@@ -256,13 +264,23 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
         ("model", _model_constructor(experiment.model, dataset)),
         *of_table("loss"),
         *of_table("optimizer"),
-        *found("schedule", lambda value: _filled(_function(value, SCHEDULES, "schedule"), "length", steps)),
+        *found("schedule", lambda value: _schedule(value, steps)),
         *of_table("proximal"),
         *of_table("after_update"),
         *of_table("penalty"),
         *found("augment", lambda value: _augmentation(value, classes)),
         *of_table("stopping"),
     ]
+
+
+def _schedule(value: Any, steps: int) -> Callable[..., Any]:
+    function = _function(value, SCHEDULES, "schedule")
+    if "step" in routing.parameters(function):
+        raise ValueError(
+            f"schedule: got {routing.own_name(function)}, a function of the step; expected a function that makes one, "
+            "so that its numbers can be swept. Pass schedules.cosine, not schedules.cosine(length=100)."
+        )
+    return _filled(function, "length", steps)
 
 
 def _filled(function: Callable[..., Any], argument: str, value: Any) -> Callable[..., Any]:

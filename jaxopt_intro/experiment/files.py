@@ -173,7 +173,7 @@ def _is_number(value: Any) -> bool:
 def _option(value: Any, name: str) -> Any:
     if value == "none":  # as `write` has it
         return None
-    return tuple(value) if isinstance(value, list) else find(value, name)
+    return find(value, name)  # lists become tuples
 
 
 def _without_none(value: Any) -> Any:

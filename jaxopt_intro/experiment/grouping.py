@@ -147,12 +147,7 @@ def groups(
 def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any], trial: Trial) -> Finding:
     def shapes(traced: Any, fixed: Any) -> Any:
         assembly = assemble(experiment, dataset, options, fixed)
-        state, batch = _first_step(assembly, experiment, dataset, jax.random.key(0), traced)
-        metrics = assembly.evaluate(state, batch, traced)
-        if assembly.stopping is None:
-            return metrics
-        stopping = assembly.stopping(traced)
-        return metrics, stopping.update(stopping.init(), metrics["loss"])
+        return _whole(assembly, experiment, dataset, jax.random.key(0), traced)
 
     try:
         parts = assemble(experiment, dataset, options).parts
@@ -176,7 +171,7 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
     for index, part in enumerate(needs):
         for name in part.hyperparameters:
             if routing.Route(index, name) not in routes.values():
-                short = part.name if part.role in ("penalty", "augment") and len(part.hyperparameters) == 1 else name
+                short = part.name if name == "strength" or len(part.hyperparameters) == 1 else name
                 raise ValueError(
                     f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add "
                     f"{short!r} to the space; on the command line: --log-uniform {short} LOW HIGH, or --constant "
@@ -184,11 +179,13 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
                 )
 
 
-def _first_step(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
-    """The state after a first step on a batch of zeros, and that batch: a training's whole program."""
+def _whole(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
+    """A training's whole program: a first step on a batch of zeros, its evaluation, and a look at early stopping."""
     batch = jax.tree.map(lambda x: jnp.zeros((experiment.batch_size, *x.shape[1:]), x.dtype), dataset.train)
     state, _ = assembly.training.step(assembly.training.init(key, hparams), batch, hparams)
-    return state, batch
+    metrics = assembly.evaluate(state, batch, hparams)
+    stopping = assembly.stopping(hparams) if assembly.stopping else None
+    return state.params, metrics, stopping and stopping.update(stopping.init(), metrics["loss"])
 
 
 def _program(
@@ -205,11 +202,11 @@ def _program(
         key = jax.eval_shape(lambda: jax.random.key(0))
         numbers = {finding.canonical[name]: jax.ShapeDtypeStruct((), "float32") for name in traced}
 
-        def first_step(key: Any, numbers: Any) -> Any:
+        def whole(key: Any, numbers: Any) -> Any:
             hparams = {name: numbers[finding.canonical[name]] for name in traced}
-            return _first_step(assembly, experiment, dataset, key, hparams)[0].params
+            return _whole(assembly, experiment, dataset, key, hparams)
 
-        jaxpr = identity.program_hash(first_step, key, numbers)
+        jaxpr = identity.program_hash(whole, key, numbers)
     meaning: dict[str, Any] = {
         "settings": [finding.numbers, finding.others],
         "fixed": {name: float(value) for name, value in fixed.items()},

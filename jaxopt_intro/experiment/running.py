@@ -17,9 +17,9 @@ import numpy as np
 import xarray
 
 import jaxopt_intro
-from jaxopt_intro import distributions, journal, results, routing
+from jaxopt_intro import distributions, journal, results, routing, training
 from jaxopt_intro.data import Dataset
-from jaxopt_intro.experiment import files, grouping
+from jaxopt_intro.experiment import assembling, files, grouping
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
@@ -179,7 +179,12 @@ def _same_experiment(directory: Path, experiment: Experiment, dataset: Dataset) 
         return
     before, now = runs[-1]["experiment"], to_mapping(experiment)
     free = {"keep", "data_dir"}
-    differ = [n for n in sorted({*before, *now} - free) if before.get(n) != now.get(n)]
+
+    def asked(fields: Mapping[str, Any], name: str) -> Any:
+        value = fields.get(name)
+        return training.several(value) if name in assembling.SEVERAL else value  # one part is the list of one
+
+    differ = [n for n in sorted({*before, *now} - free) if asked(before, n) != asked(now, n)]
     if not differ and runs[-1]["data"]["fingerprint"] != dataset.info.fingerprint:
         differ, before, now = ["data"], {"data": "other content"}, {"data": "this content"}
     if differ:

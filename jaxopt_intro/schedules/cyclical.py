@@ -54,18 +54,20 @@ def triangular(
     return schedule
 
 
-def warm_restarts(*, length: Number, t_mult: Number = 1.0, end: Number = 0.0, cycle_factor: Number = 1.0) -> Schedule:
+def warm_restarts(
+    *, first_cycle: Number, t_mult: Number = 1.0, end: Number = 0.0, cycle_factor: Number = 1.0
+) -> Schedule:
     """Half cosine waves from 1 to `end`, each `t_mult` times as long as the last: SGDR.
 
-        start[i] = length * (1 + t_mult + ... + t_mult ** (i - 1))
+        start[i] = first_cycle * (1 + t_mult + ... + t_mult ** (i - 1))
         i        = the cycle with start[i] <= step < start[i + 1]
-        done     = (step - start[i]) / (length * t_mult ** i)
+        done     = (step - start[i]) / (first_cycle * t_mult ** i)
         factor   = end + (cycle_factor ** i - end) * (1 + cos(pi * done)) / 2
 
     It is evaluated in closed form. In float32 a restart is right to the step for about the first million steps.
 
     Args:
-        length: Steps of the first cycle, more than 0; 0 counts as 1. May be traced; piecewise differentiable.
+        first_cycle: Its steps, more than 0; 0 counts as 1. May be traced; piecewise differentiable.
         t_mult: How much longer each cycle is, at least 1; less counts as 1. May be traced; piecewise differentiable,
             also at 1.
         end: The factor that each cycle falls to. May be traced.
@@ -79,12 +81,12 @@ def warm_restarts(*, length: Number, t_mult: Number = 1.0, end: Number = 0.0, cy
         restarts: here too the restart's step itself has the factor 1.
 
     Examples:
-        >>> [round(v, 3) for v in warm_restarts(length=2, t_mult=2)(jnp.arange(7)).tolist()]
+        >>> [round(v, 3) for v in warm_restarts(first_cycle=2, t_mult=2)(jnp.arange(7)).tolist()]
         [1.0, 0.5, 1.0, 0.854, 0.5, 0.146, 1.0]
     """
 
     def schedule(step: Array) -> Array:
-        step, first = real(step), divisor(length)
+        step, first = real(step), divisor(first_cycle)
         excess = jnp.where(real(t_mult) >= 1, real(t_mult) - 1, 0.0)
         growth = jnp.log1p(excess)
 

@@ -171,9 +171,8 @@ def _run_group(job: Job, session: Session, keeper: Keeper, group: Group) -> None
     begun: list[Member] = []
     if saved is not None:
         begun = _members_of(saved, group)
-        for first in range(0, len(begun), ready.lanes):
-            members = begun[first : first + ready.lanes]
-            _run_tiles(job, session, keeper, ready, members, _go_on(session, ready, saved, first))
+        for members, start in _go_on(session, ready, saved, begun):
+            _run_tiles(job, session, keeper, ready, members, start)
     pending = [m for m in group.members if m not in begun and (m.trial, m.seed) not in session.ended]
     for members in _tiles(job, pending, ready.lanes):
         _run_tiles(job, session, keeper, ready, members, Start(_fresh(ready, members)))
@@ -240,14 +239,18 @@ def _fresh(ready: Ready, members: Sequence[Member]) -> Lane:
     return ready.compiled.init(seeds, stack_hparams([m.hparams for m in padded]))
 
 
-def _go_on(session: Session, ready: Ready, saved: dict[str, Any], first: int) -> Start:
-    """Where a checkpoint was taken: its lanes from the first on, since there may be fewer devices now than then."""
-    rows = np.minimum(first + np.arange(ready.lanes), len(saved["members"]) - 1)
-    like = {"lanes": _fresh(ready, _members_of(saved, ready.group)[:1]), "totals": _zeros(saved)}
+def _go_on(
+    session: Session, ready: Ready, saved: dict[str, Any], begun: list[Member]
+) -> Iterator[tuple[list[Member], Start]]:
+    """Where a checkpoint was taken, in as many parts as its lanes need: there may be fewer devices now than then."""
+    like = {"lanes": _fresh(ready, begun[:1]), "totals": _zeros(saved)}
+    # Loaded whole, before a part of it runs: the next checkpoint removes this one.
     stored = checkpoint.load(session.directory / saved["path"], like)
-    lanes = jax.device_put(jax.tree.map(lambda x: x[rows], stored["lanes"]), ready.devices.lanes)
-    totals = {name: np.asarray(value, np.float64)[rows] for name, value in stored["totals"].items()}
-    return Start(lanes, saved["round"], saved["piece"], totals or None)
+    for first in range(0, len(begun), ready.lanes):
+        rows = np.minimum(first + np.arange(ready.lanes), len(begun) - 1)
+        lanes = jax.device_put(jax.tree.map(lambda x, r=rows: x[r], stored["lanes"]), ready.devices.lanes)
+        totals = {name: np.asarray(value, np.float64)[rows] for name, value in stored["totals"].items()}
+        yield begun[first : first + ready.lanes], Start(lanes, saved["round"], saved["piece"], totals or None)
 
 
 def _run_tiles(job: Job, session: Session, keeper: Keeper, ready: Ready, members: list[Member], start: Start) -> None:

@@ -183,8 +183,8 @@ class Space:
 
     def names(self, labels: Mapping[str, str]) -> list[str]:
         """Returns the numbers that exist under the given options, by their labels."""
-        taken = set(labels.values())
-        every = {option for c in self.choices.values() for option in c.labels}
+        taken = {owner for n, label in labels.items() for owner in _owners(self.choices[n], label)}
+        every = {owner for c in self.choices.values() for label in c.labels for owner in _owners(c, label)}
         owners = {n: n.rpartition(".")[0] for n in self.numbers}
         return [n for n, owner in owners.items() if owner not in every or owner in taken]
 
@@ -195,6 +195,13 @@ class Space:
     def _trial(self, hparams: dict[str, Any], labels: dict[str, str]) -> Trial:
         values = {n: c.options[c.labels.index(labels[n])] for n, c in self.choices.items()}
         return Trial(hparams, values, dict(labels))
+
+
+def _owners(options: distributions.Choice, label: str) -> set[str]:
+    """After what a number may be called that exists under an option: its label, or a part in a list of parts."""
+    value = options.options[options.labels.index(label)]
+    parts = value if isinstance(value, tuple | list) else ()
+    return {label, *(distributions.label(part) for part in parts)}
 
 
 def unique(trials: Iterable[Trial]) -> list[Trial]:

@@ -37,7 +37,8 @@ IMAGES = np.random.default_rng(3).gamma(2.0, 0.5, (48, 6, 5, 2))
 CLASSES = np.arange(48, dtype=np.int32) % 5
 # Lengths that are no whole number of steps: between the kinks, derivatives are finite differences.
 WITHIN_40_STEPS = {
-    "length": 30.3, "warmup": 6.7, "decay": 9.1, "every": 7.9, "half_cycle": 8.3, "rate": 0.03, "t_mult": 1.7,
+    "length": 30.3, "first_cycle": 30.3, "warmup": 6.7, "decay": 9.1, "every": 7.9, "half_cycle": 8.3, "rate": 0.03,
+    "t_mult": 1.7,
     "boundaries": [5.3, 12.7], "factors": [0.6, 0.3],
 }  # fmt: skip
 INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])

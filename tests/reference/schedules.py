@@ -83,13 +83,13 @@ def triangular(
 
 
 def warm_restarts(
-    step: float, *, length: float, t_mult: float = 1.0, end: float = 0.0, cycle_factor: float = 1.0
+    step: float, *, first_cycle: float, t_mult: float = 1.0, end: float = 0.0, cycle_factor: float = 1.0
 ) -> float:
     """Loshchilov and Hutter 2017, equation (5), cycle after cycle."""
     peak, left = 1.0, step
-    while left >= length:
-        left, length, peak = left - length, length * t_mult, peak * cycle_factor
-    return end + 0.5 * (peak - end) * (1.0 + math.cos(math.pi * left / length))
+    while left >= first_cycle:
+        left, first_cycle, peak = left - first_cycle, first_cycle * t_mult, peak * cycle_factor
+    return end + 0.5 * (peak - end) * (1.0 + math.cos(math.pi * left / first_cycle))
 
 
 def warmup_stable_decay(step: float, *, length: float, warmup: float, decay: float, end: float = 0.0) -> float:
