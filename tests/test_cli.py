@@ -347,7 +347,7 @@ def test_what_is_there_is_listed_with_a_line_each(capsys, what, names):
     assert set(names) <= {line.split()[0] for line in lines}
     assert all(len(line.split()) > 3 for line in lines)
     numbers = [line.strip() for line in output.splitlines() if line.startswith(" ")]
-    assert what == "models" or any(
+    assert what in ("models", "metrics") or any(
         line.startswith(("learning_rate", "strength", "length", "margin")) for line in numbers
     )
 

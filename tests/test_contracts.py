@@ -136,10 +136,11 @@ def test_a_broken_loss_is_told_what_and_how_to_mend_it(loss, said):
 
 def test_a_number_that_decides_a_branch_says_so_in_its_documentation():
     def stepped(predictions, targets, *, delta=1.0):
-        return jnp.floor(1.5 * delta) * jnp.square(predictions - targets) + delta**0 * 0
+        return jnp.floor(1.5 * delta) * jnp.square(at_least_float32(predictions - targets)) + delta**0 * 0
 
     def silent(predictions, targets, *, delta=1.0):
-        return jnp.where(delta < 2, jax.lax.stop_gradient(delta) + 1, 0) * jnp.square(predictions - targets)
+        jumping = jnp.where(delta < 2, jax.lax.stop_gradient(delta) + 1, 0)
+        return jumping * jnp.square(at_least_float32(predictions - targets))
 
     with pytest.raises(Broken, match="say 'piecewise' in its documentation"):
         contracts.check_loss(silent)
