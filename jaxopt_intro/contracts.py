@@ -396,7 +396,9 @@ def _subject(
     takes, given = routing.parameters(function), dict(given or {})
     names = routing.numbers(function, constructs=constructs)
     known = {n: takes[n].default for n in names if isinstance(takes[n].default, int | float)}
-    values = {n: float(given[n] if n in given else known.get(n) or 0.1) for n in dict.fromkeys((*given, *names))}
+    # A default so small that a finite difference would leave its range is checked at 0.01.
+    usual = {n: 0.1 if not known.get(n) else 0.01 if abs(known[n]) < 1e-3 else known[n] for n in names}
+    values = {n: float(given[n] if n in given else usual[n]) for n in dict.fromkeys((*given, *names))}
     return _Subject(f"{role} {routing.own_name(function)}", run, values, _piecewise(function))
 
 

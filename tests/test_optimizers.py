@@ -93,22 +93,147 @@ def test_it_composes_with_multi_steps(name: str):
 
 
 @METHOD
-def test_a_step_goes_down_without_being_told_the_parameters(name: str):
+def test_a_step_goes_down_unless_it_needs_the_parameters(name: str):
     optimizer = METHODS[name].make(**_defaults(name))
     grads = {"w": jnp.array([2.0, -0.5])}
+    if "params" in METHODS[name].needs:
+        with pytest.raises(ValueError, match="got no params; expected them"):
+            optimizer.update(grads, optimizer.init(grads))
+        return
     updates, _ = optimizer.update(grads, optimizer.init(grads))
     assert np.all(np.sign(updates["w"]) == [-1.0, 1.0])
 
 
 def test_they_agree_with_optax_where_the_conventions_do(x64: None):
-    params = cast(PARAMS, jnp.float64)
+    params, adamlike = cast(PARAMS, jnp.float64), {"learning_rate": 0.1, "b1": 0.8, "b2": 0.95, "eps": 1e-3}
     pairs = [
         (optimizers.sgd(learning_rate=0.1), optax.sgd(0.1)),
         (optimizers.momentum(learning_rate=0.1, momentum=0.8), optax.sgd(0.1, momentum=0.8)),
-        (optimizers.adam(learning_rate=0.1, b1=0.8, b2=0.95, eps=1e-3), optax.adam(0.1, b1=0.8, b2=0.95, eps=1e-3)),
+        (optimizers.nesterov(learning_rate=0.1, momentum=0.8), optax.sgd(0.1, momentum=0.8, nesterov=True)),
+        (
+            optimizers.sgdw(learning_rate=0.1, momentum=0.8, weight_decay=0.03, decay="coupled"),
+            optax.chain(optax.add_decayed_weights(0.03), optax.sgd(0.1, momentum=0.8)),
+        ),
+        (
+            optimizers.sgdw(learning_rate=0.1, momentum=0.8, weight_decay=0.03, decay="times_rate"),
+            optax.chain(optax.trace(0.8), optax.add_decayed_weights(0.03), optax.scale(-0.1)),
+        ),
+        (
+            optimizers.adagrad(learning_rate=0.1, eps=1e-3, initial_accumulator=0.2, eps_inside_root=True),
+            optax.adagrad(0.1, initial_accumulator_value=0.2, eps=1e-3),
+        ),
+        (optimizers.adadelta(learning_rate=0.7, rho=0.8, eps=1e-3), optax.adadelta(0.7, rho=0.8, eps=1e-3)),
+        *(
+            (
+                optimizers.rmsprop(
+                    learning_rate=0.1, b2=0.8, eps=1e-3, momentum=0.6, eps_inside_root=inside, centered=centered
+                ),
+                optax.rmsprop(0.1, decay=0.8, eps=1e-3, momentum=0.6, eps_in_sqrt=inside, centered=centered),
+            )
+            for inside in (False, True)
+            for centered in (False, True)
+        ),
+        (optimizers.adam(**adamlike), optax.adam(**adamlike)),
+        (optimizers.adamax(**adamlike), optax.adamax(**adamlike)),
+        (optimizers.nadam(**adamlike, momentum_decay=1e9), optax.nadam(**adamlike)),
+        (optimizers.amsgrad(**adamlike, correction="before"), optax.amsgrad(**adamlike)),
+        (
+            optimizers.amsgrad(**adamlike),
+            optax.chain(
+                optax.scale_by_amsgrad(0.8, 0.95, 1e-3, bias_correction_mu=False, bias_correction_nu=False),
+                optax.scale(-0.1),
+            ),
+        ),
+        (
+            optimizers.adamw(**adamlike, weight_decay=0.03, decay="times_rate"),
+            optax.adamw(**adamlike, weight_decay=0.03),
+        ),
+        (
+            optimizers.adamw(**adamlike, weight_decay=0.03, decay="coupled"),
+            optax.chain(optax.add_decayed_weights(0.03), optax.adam(**adamlike)),
+        ),
     ]
     for ours, optaxs in pairs:
-        _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-13)
+        _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-12)
+
+
+def test_decoupled_is_times_rate_where_the_rate_is_divided_out(x64: None):
+    params, rate = cast(PARAMS, jnp.float64), 0.125
+    for make in (optimizers.adamw, optimizers.sgdw):
+        ours = make(learning_rate=rate, weight_decay=0.03)
+        theirs = make(learning_rate=rate, weight_decay=0.03 / rate, decay="times_rate")
+        _assert_close(descend(ours, params)[0], descend(theirs, params)[0], 1e-13)
+
+
+def test_pytorchs_amsgrad_and_nadam_by_hand():
+    # Two steps, gradients 1 and 0, all decays a half: fractions by hand.
+    def second(optimizer):
+        params = jnp.zeros(1)
+        _, state = optimizer.update(jnp.ones(1), optimizer.init(params), params)
+        return optimizer.update(jnp.zeros(1), state, params)[0]
+
+    halves = {"learning_rate": 1.0, "b1": 0.5, "b2": 0.5, "eps": 0.0}
+    # mu = 1/4 over 1 - 1/4; the largest, 1/2, over 1 - 1/4.
+    after = second(optimizers.amsgrad(**halves, correction="after"))
+    np.testing.assert_allclose(after, [-(1 / 3) / np.sqrt(2 / 3)], rtol=8 * EPS)
+    # The largest corrected moment is 1, of the first step.
+    np.testing.assert_allclose(second(optimizers.amsgrad(**halves, correction="before")), [-1 / 3], rtol=8 * EPS)
+    # momentum_decay = 0: every momentum is 1/4. nu = 1/4 over 3/4.
+    scheduled = second(optimizers.nadam(**halves, momentum_decay=0.0))
+    np.testing.assert_allclose(scheduled, [-(1 / 4) * (3 / 16) / (1 - 1 / 64) * np.sqrt(3)], rtol=8 * EPS)
+    constant = second(optimizers.nadam(**halves, momentum_decay=0.0, average="constant"))
+    np.testing.assert_allclose(constant, [-(1 / 4) * (1 / 4) / (1 - 1 / 64) * np.sqrt(3)], rtol=8 * EPS)
+
+
+@METHOD
+def test_a_row_says_what_its_numbers_are(name: str):
+    method = METHODS[name]
+    assert isinstance(method.make(**_defaults(name)), optax.GradientTransformationExtraArgs)
+    assert set(method.numbers) == set(method.domain) == set(method.search) == set(method.kinds)
+    assert {*method.piecewise, *method.counts} <= set(method.numbers)
+    for number, (low, high) in method.domain.items():
+        search = method.search[number]
+        assert low <= search.low < search.high < high
+        assert low <= method.defaults.get(number, search.low) < high
+
+
+@METHOD
+def test_a_python_number_outside_its_domain_is_refused_and_a_traced_one_is_not(name: str):
+    method, usual = METHODS[name], _defaults(name)
+    for number, (low, high) in method.domain.items():
+        method.make(**{**usual, number: low})
+        for wrong in (low - 0.1, high, np.float32(high), float("nan")):
+            with pytest.raises(
+                ValueError, match=rf"^{name}: got {number}=.*; expected a number in .* Take one such as"
+            ):
+                method.make(**{**usual, number: wrong})
+        jax.eval_shape(lambda v, n=number: descend(method.make(**{**usual, n: v}), cast(PARAMS, jnp.float32)), -1.0)
+
+
+def test_an_unknown_convention_is_refused():
+    for make, choice in (
+        (optimizers.adamw, "decay"), (optimizers.sgdw, "decay"), (optimizers.amsgrad, "correction"),
+        (optimizers.nadam, "average"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"got {choice}='l2'; expected one of '"):
+            make(learning_rate=0.1, **{choice: "l2"})
+
+
+def test_a_centered_state_holds_a_mean_and_a_constant_gradient_stays_finite():
+    optimizer = optimizers.rmsprop(learning_rate=0.1, eps=0.0, centered=True)
+    assert jax.tree.structure(optimizer.init(jnp.zeros(1))) != jax.tree.structure(
+        optimizers.rmsprop(learning_rate=0.1).init(jnp.zeros(1))
+    )
+
+    def run(b2):  # the variance goes to 0, and below it by rounding
+        optimizer = optimizers.rmsprop(learning_rate=0.1, b2=b2, eps=0.0, centered=True)
+
+        def step(state, _):
+            return optimizer.update(jnp.full(1, 0.3), state)[::-1]
+
+        return jax.lax.scan(step, optimizer.init(jnp.zeros(1)), length=200)[1].sum()
+
+    assert np.all(np.isfinite([run(0.5), jax.grad(run)(0.5)]))
 
 
 def test_the_rate_is_inside_the_velocity():

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxopt_intro.optimizers.hyperparameters import in_domain
 from jaxopt_intro.optimizers.sgd import descend
 from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
 from jaxopt_intro.typing import Array, Number, PyTree, Scalar
@@ -58,7 +59,7 @@ def scale_by_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -> o
 
 def adam(
     *, learning_rate: Number, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam.
 
         mu = b1 * mu + (1 - b1) * grads
@@ -76,6 +77,9 @@ def adam(
     Returns:
         The optimizer.
 
+    Raises:
+        ValueError: A Python number is outside its range.
+
     References:
         Kingma and Ba 2015, Adam: a method for stochastic optimization, algorithm 1.
 
@@ -85,6 +89,7 @@ def adam(
         >>> updates.round(4).tolist()
         [-0.125]
     """
+    in_domain("adam", learning_rate=learning_rate, b1=b1, b2=b2, eps=eps)
     return optax.chain(scale_by_adam(b1, b2, eps), descend(learning_rate))
 
 
@@ -141,6 +146,17 @@ def bias_correction(decay: Number, step: Array) -> Scalar:
     return jnp.where(inside, exact, 1.0 - (1.0 - c) * (step == 1))
 
 
+def safe_root(square: Array) -> Array:
+    """Returns `sqrt(square)`, 0 with a derivative of 0 where the square is not above 0.
+
+    Examples:
+        >>> safe_root(jnp.array([4.0, 0.0])).tolist(), jax.grad(safe_root)(0.0).tolist()
+        ([2.0, 0.0], 0.0)
+    """
+    moved = square > 0
+    return jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0)
+
+
 def safe_ratio(numerator: Array, square: Array, eps: Number) -> Array:
     """Returns `numerator / (sqrt(square) + eps)`; 0 where that is 0 / 0, with finite derivatives everywhere.
 
@@ -148,7 +164,6 @@ def safe_ratio(numerator: Array, square: Array, eps: Number) -> Array:
         >>> safe_ratio(jnp.array([2.0, 0.0]), jnp.array([4.0, 0.0]), 0.0).tolist()
         [1.0, 0.0]
     """
-    moved = square > 0
-    denominator = jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0) + eps
+    denominator = safe_root(square) + eps
     defined = denominator > 0
     return jnp.where(defined, numerator / jnp.where(defined, denominator, 1.0), 0.0)

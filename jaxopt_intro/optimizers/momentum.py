@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxopt_intro.optimizers.sgd import descend
-from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
+from jaxopt_intro.optimizers.hyperparameters import in_domain
+from jaxopt_intro.optimizers.sgd import descend, scale_by_rate
+from jaxopt_intro.trees import zeros_at_least_float32
 from jaxopt_intro.typing import Number, PyTree
 
 
@@ -48,7 +49,7 @@ def scale_by_momentum(momentum: Number) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.GradientTransformation:
+def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.GradientTransformationExtraArgs:
     """Gradient descent with momentum.
 
         velocity = momentum * velocity + learning_rate * grads
@@ -64,6 +65,9 @@ def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.Gradient
     Returns:
         The optimizer.
 
+    Raises:
+        ValueError: A Python number is outside its range.
+
     References:
         Polyak 1964, Some methods of speeding up the convergence of iteration methods, equation (9);
         Ruder 2016, equation (4).
@@ -77,7 +81,5 @@ def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.Gradient
         >>> updates.tolist()
         [-1.5]
     """
-    rate_inside = optax.stateless(
-        lambda updates, _: jax.tree.map(lambda u: learning_rate * at_least_float32(u), updates)
-    )
-    return optax.chain(rate_inside, scale_by_momentum(momentum), descend(1.0))
+    in_domain("momentum", learning_rate=learning_rate, momentum=momentum)
+    return optax.chain(scale_by_rate(learning_rate), scale_by_momentum(momentum), descend(1.0))

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, and the last link of every chain: a step down, in the parameters' dtype."""
+"""Stochastic gradient descent, and the links of other chains: the rate, and a step down in the parameters' dtype."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import optax
 
+from jaxopt_intro.optimizers.hyperparameters import in_domain
 from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Number, PyTree
 
 
-def descend(learning_rate: Number) -> optax.GradientTransformation:
+def descend(learning_rate: Number) -> optax.GradientTransformationExtraArgs:
     """Turns a direction into a step: `-learning_rate * direction`, cast to the dtype of the parameters.
 
     Args:
@@ -27,14 +28,32 @@ def descend(learning_rate: Number) -> optax.GradientTransformation:
         [-1.0]
     """
 
-    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
+    def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
+        del extra
         like = updates if params is None else params
         return jax.tree.map(lambda u, p: (-learning_rate * at_least_float32(u)).astype(p.dtype), updates, like), state
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
-def sgd(*, learning_rate: Number) -> optax.GradientTransformation:
+def scale_by_rate(learning_rate: Number) -> optax.GradientTransformation:
+    """Multiplies by the rate, where it stands inside a velocity or before a decay: `learning_rate * updates`.
+
+    Args:
+        learning_rate: The step size, at least 0. May be traced.
+
+    Returns:
+        A stateless transform; its output is float32 or wider.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> scale_by_rate(0.5).update(jnp.array([2.0]), optax.EmptyState())[0].tolist()
+        [1.0]
+    """
+    return optax.stateless(lambda updates, _: jax.tree.map(lambda u: learning_rate * at_least_float32(u), updates))
+
+
+def sgd(*, learning_rate: Number) -> optax.GradientTransformationExtraArgs:
     """Stochastic gradient descent: `params -= learning_rate * grads`.
 
     Args:
@@ -42,6 +61,9 @@ def sgd(*, learning_rate: Number) -> optax.GradientTransformation:
 
     Returns:
         The optimizer. It has no state, unlike `optax.sgd` with a momentum of 0.
+
+    Raises:
+        ValueError: A Python number is outside its range.
 
     References:
         Robbins and Monro 1951, A stochastic approximation method, equation (6); Ruder 2016, equation (2).
@@ -53,4 +75,5 @@ def sgd(*, learning_rate: Number) -> optax.GradientTransformation:
         >>> updates.tolist()
         [-0.5, 1.0]
     """
+    in_domain("sgd", learning_rate=learning_rate)
     return descend(learning_rate)
