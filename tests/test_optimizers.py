@@ -210,6 +210,44 @@ def test_a_python_number_outside_its_domain_is_refused_and_a_traced_one_is_not(n
         jax.eval_shape(lambda v, n=number: descend(method.make(**{**usual, n: v}), cast(PARAMS, jnp.float32)), -1.0)
 
 
+CONVENTIONS = [
+    ("adagrad", {"eps_inside_root": True}),
+    ("rmsprop", {"eps_inside_root": True}),
+    ("rmsprop", {"eps_inside_root": True, "centered": True}),
+    ("rmsprop", {"centered": True}),
+    ("amsgrad", {"correction": "before"}),
+    ("amsgrad", {"correction": "after"}),
+    ("nadam", {"average": "constant"}),
+    ("adamw", {"decay": "times_rate"}),
+    ("adamw", {"decay": "coupled"}),
+    ("sgdw", {"decay": "times_rate"}),
+    ("sgdw", {"decay": "coupled"}),
+]
+
+
+@pytest.mark.parametrize(("name", "choice"), CONVENTIONS, ids=str)
+def test_every_convention_is_finite_and_steady_at_zeros(name: str, choice: dict):
+    def run(numbers, grads, dtype=jnp.float32):
+        optimizer, params = METHODS[name].make(**numbers, **choice), jnp.array([1.0, -2.0], dtype)
+
+        def body(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(grads.astype(dtype), state, params)
+            return (params + updates, state), None
+
+        (params, state), _ = jax.lax.scan(body, (params, optimizer.init(params)), length=3)
+        assert all(x.dtype != jnp.bfloat16 for x in jax.tree.leaves(state))
+        return jnp.sum(params * jnp.array([1.0, 2.0], dtype))
+
+    usual = _defaults(name)
+    both = jax.jit(jax.value_and_grad(run, argnums=(0, 1)))
+    for zero in (None, "all", *usual):
+        numbers = {n: jnp.float32(v) * (zero not in (n, "all")) for n, v in usual.items()}
+        for grads in (jnp.zeros(2), jnp.array([0.0, 1.3])):
+            assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(both(numbers, grads))), (zero, grads)
+    jax.eval_shape(lambda n: run(n, jnp.ones(2), jnp.bfloat16), {n: jnp.float32(v) for n, v in usual.items()})
+
+
 def test_an_unknown_convention_is_refused():
     for make, choice in (
         (optimizers.adamw, "decay"), (optimizers.sgdw, "decay"), (optimizers.amsgrad, "correction"),
