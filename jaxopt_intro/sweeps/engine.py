@@ -193,6 +193,7 @@ def _members_of(saved: dict[str, Any], group: Group) -> list[Member]:
 def _plan(job: Job, session: Session, group: Group, programs: Programs, train: Batch, devices: Devices) -> Plan:
     if group.id in session.plans:
         past = session.plans[group.id]
+        session.plans[group.id] = {**past, "devices": devices.count}  # which may be others than then
         rates = {int(width): rate for width, rate in past["rates"].items()}
         return Plan(past["width"], past["segment"], rates, past["why"])
 
