@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_intro import routing
+from jaxopt_intro import checks, routing
 from jaxopt_intro.typing import Array, Model, PyTree
 
 STEP = 1e-6
@@ -448,7 +448,11 @@ def _subject(
     takes, given = routing.parameters(function), dict(given or {})
     names = routing.numbers(function, constructs=constructs)
     known = {n: takes[n].default for n in names if isinstance(takes[n].default, int | float)}
-    values = {n: float(given[n] if n in given else known.get(n) or guess) for n in dict.fromkeys((*given, *names))}
+    # A default so small that a finite difference would leave its range is checked at 0.01.
+    usual = {n: guess if not known.get(n) else 0.01 if abs(known[n]) < 1e-3 else known[n] for n in names}
+    values = {n: float(given[n] if n in given else usual[n]) for n in dict.fromkeys((*given, *names))}
+    legal = checks.ranges(function)  # a finite difference must stay inside
+    values = {n: min(max(v, legal[n].low + 0.01), legal[n].high - 0.01) if n in legal else v for n, v in values.items()}
     invented = tuple(n for n in names if n not in given and n not in known)
     title = f"{role} {routing.own_name(function)}"
     return _Subject(title, run, values, _piecewise(function), frozenset(positive), invented)
