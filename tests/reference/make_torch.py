@@ -290,6 +290,7 @@ def main() -> None:
     """Runs everything and writes it beside this file."""
     import torch
 
+    torch.set_default_dtype(torch.float64)  # also of what optimizers count in, such as NAdam's product of momenta
     given = inputs()
     out = {
         "torch": torch.__version__,
