@@ -94,7 +94,9 @@ def make_training(
         loss: `(outputs, targets, *, ...) -> [batch]`: a value for each example, or several.
         make_optimizer: `(**numbers) -> optax.GradientTransformation`; called inside the traced functions.
         example: A batch; its inputs' shapes are the model's.
-        penalty: One or several `(params, *, ...) -> scalar`. One that takes `factors` gets `trees.kernels(params)`.
+        penalty: One or several `(params, *, ...) -> scalar`. One that takes `factors` gets `trees.kernels(params)`. One
+            that takes `function` and `inputs`, such as `regularizers.gradient_penalty`, gets the loss of each example
+            as a function of the batch's prepared and augmented inputs, and these inputs.
         prepare: `inputs -> inputs`, such as a cast and a normalization; the same for all members.
         augment: One or several `(inputs, ..., *, key) -> inputs`, in order, after `prepare`, at training steps only.
             One that takes `targets` is `(inputs, targets, ..., *, key) -> (inputs, targets)`. All their numbers are
@@ -174,15 +176,23 @@ def make_training(
 
     def objective(params: PyTree, model_state: PyTree, batch: Batch, key: Array, hparams: Hparams) -> Any:
         numbers = given(hparams)
-        outputs, model_state = model.apply(
-            params, model_state, batch[0], train=True, key=key, hparams=numbers["model"][0]
-        )
-        values = of_mixed(lambda targets: loss_values(loss, outputs, targets, numbers["loss"][0]), batch[1])
+
+        def values_at(inputs: PyTree) -> tuple[Array, tuple[PyTree, PyTree]]:
+            outputs, after = model.apply(params, model_state, inputs, train=True, key=key, hparams=numbers["model"][0])
+            values = of_mixed(lambda targets: loss_values(loss, outputs, targets, numbers["loss"][0]), batch[1])
+            return values, (outputs, after)
+
+        def losses_at(inputs: PyTree) -> Array:
+            values = values_at(inputs)[0]
+            return jnp.mean(values.reshape(values.shape[0], -1), axis=-1)
+
+        values, (outputs, model_state_after) = values_at(batch[0])
         data_loss = reduction.mean(values)
         strengths = zip(functions["penalty"], numbers["penalty"], strict=True)
-        total = sum((_penalty_value(function, params, own) for function, own in strengths), jnp.zeros(()))
+        penalties = (_penalty_value(function, params, own, losses_at, batch[0]) for function, own in strengths)
+        total = sum(penalties, jnp.zeros(()))
         measured = {n: reduction.mean(of_mixed(functools.partial(f, outputs), batch[1])) for n, f in metrics.items()}
-        return data_loss + total, (model_state, data_loss, total, measured)
+        return data_loss + total, (model_state_after, data_loss, total, measured)
 
     def step(state: TrainState, batch: Batch, hparams: Hparams) -> tuple[TrainState, TrainInfo]:
         numbers, key = given(hparams), jax.random.fold_in(state.key, state.step)
@@ -229,9 +239,11 @@ def evaluate(
         data: Inputs and targets.
         hparams: The hyperparameters of the training; those of other parts are left alone.
         metrics: `(outputs, targets) -> [batch]` by name.
-        loss: If given, its mean is measured too, as "loss".
+        loss: If given, its mean is measured too, as "loss". One that takes `weights`, None by default, is told there
+            which examples only fill up a batch.
         prepare: As in `make_training`.
-        batch_size: At most so many examples at a time; the result depends on it only by rounding.
+        batch_size: At most so many examples at a time; the result depends on it only by rounding, except for a loss
+            whose value of an example depends on its batch.
 
     Returns:
         A scalar for each metric. Under `vmap` over `state` and `hparams`, one for each member.
@@ -262,7 +274,8 @@ def evaluate(
         )  # fmt: skip
         values = {name: _checked("metric", f, f(outputs, batch[1]), batch[1]) for name, f in metrics.items()}
         if loss is not None:
-            values["loss"] = loss_values(loss, outputs, batch[1], for_loss[0])
+            neighbours = {"weights": weights} if _takes_weights(loss) else {}
+            values["loss"] = loss_values(loss, outputs, batch[1], {**for_loss[0], **neighbours})
         return {name: reduction.sum(value, weights=weights) for name, value in values.items()}
 
     batches = -(-count // batch_size)
@@ -459,8 +472,22 @@ def _takes_targets(function: Callable[..., Any]) -> bool:
     return "targets" in routing.parameters(function)
 
 
-def _penalty_value(function: Callable[..., Array], params: PyTree, numbers: Mapping[str, Any]) -> Scalar:
-    value = function(params, **_factors(function, params), **numbers)
+def _takes_weights(loss: Callable[..., Any]) -> bool:
+    takes = routing.parameters(loss)
+    return "weights" in takes and takes["weights"].default is None
+
+
+def _takes_inputs(penalty: Callable[..., Any]) -> bool:
+    return {"function", "inputs"} <= set(routing.parameters(penalty))
+
+
+def _penalty_value(
+    function: Callable[..., Array], params: PyTree, numbers: Mapping[str, Any], losses_at: Callable, inputs: PyTree
+) -> Scalar:
+    if _takes_inputs(function):
+        value = function(losses_at, inputs, **numbers)
+    else:
+        value = function(params, **_factors(function, params), **numbers)
     if jnp.shape(value) != ():
         raise ValueError(
             f"penalty {routing.own_name(function)}: got an array of shape {jnp.shape(value)}; expected a scalar. "

@@ -18,7 +18,7 @@ from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Model
 
 SIGNED = ("hinge", "squared_hinge", "smoothed_hinge", "logistic", "perceptron")
-IMAGES = np.random.default_rng(1).uniform(size=(3, 4)).astype(np.float32)
+IMAGES = np.random.default_rng(1).uniform(size=(3, 2, 2)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)

@@ -85,6 +85,7 @@ def _assert_plain(tree):
 EVERY = {
     "linear": models.linear(outputs=3),
     "mlp": models.mlp(outputs=3, widths=(8, 5), dropout=0.5),
+    "residual_mlp": models.residual_mlp(outputs=3, width=8, blocks=2, dropout=0.5, stochastic_depth=0.5),
     "nnx": from_nnx(Noisy),
     "linen": from_linen(LinenNormed),
     "linen instance": from_linen(LinenDeterministic(scale=3.0)),
@@ -165,12 +166,13 @@ def test_without_train_there_is_no_noise_and_the_state_stays(model):
 
 def test_names_and_hyperparameters():
     assert {name: m.name for name, m in EVERY.items()} == {
-        "linear": "linear", "mlp": "mlp", "nnx": "Noisy", "linen": "LinenNormed",
+        "linear": "linear", "mlp": "mlp", "residual_mlp": "residual_mlp", "nnx": "Noisy", "linen": "LinenNormed",
         "linen instance": "LinenDeterministic", "constructor": "mlp",
     }  # fmt: skip
     assert {name: m.hyperparameters for name, m in EVERY.items()} == {
-        "linear": (), "mlp": ("dropout",), "nnx": ("rate", "slope"), "linen": ("rate", "features"),
-        "linen instance": ("scale",), "constructor": ("dropout",),
+        "linear": (), "mlp": ("dropout", "gaussian_noise"), "residual_mlp": ("dropout", "stochastic_depth"),
+        "nnx": ("rate", "slope"), "linen": ("rate", "features"), "linen instance": ("scale",),
+        "constructor": ("dropout", "gaussian_noise"),
     }  # fmt: skip
     assert set(MODELS) == {MODELS[name](outputs=2).name for name in MODELS}
 
@@ -327,3 +329,56 @@ def test_linear_starts_at_zero_on_flattened_inputs():
 def test_an_unknown_activation_is_refused_at_once():
     with pytest.raises(ValueError, match=r"unknown activation 'rely'\. Did you mean 'relu'"):
         models.mlp(outputs=3, activation="rely")
+
+
+IMAGES = jnp.asarray(np.random.default_rng(2).normal(size=(16, 5, 6, 2)), jnp.float32)
+
+
+def test_the_convnet_takes_images_with_and_without_channels_of_any_sides():
+    model = models.convnet(outputs=3, channels=(4, 5))
+    params, state = model.init(KEY, IMAGES, {})
+    assert params["output"]["kernel"].shape == (2 * 2 * 5, 3)  # 5 x 6 pixels, halved twice, rounded up
+    assert _apply(model, params, state, IMAGES)[0].shape == (16, 3)
+    gray, _ = model.init(KEY, IMAGES[..., 0], {})
+    assert gray["convolutions"]["0"]["kernel"].shape == (3, 3, 1, 4)
+    with pytest.raises(ValueError, match=r"convnet: got inputs of shape \(6, 4\); expected images"):
+        model.init(KEY, X, {})
+
+
+def test_spatial_dropout_drops_channels_in_training_alone():
+    model = models.convnet(outputs=3, channels=4)
+    params, state = model.init(KEY, IMAGES, {})
+    params["output"]["bias"] = jnp.array([1.0, 2.0, 3.0])
+    off = _apply(model, params, state, IMAGES, train=True, key=KEY)[0]
+    for rate, same in ((0.0, off), (1.0, jnp.broadcast_to(params["output"]["bias"], (16, 3)))):
+        np.testing.assert_array_equal(
+            _apply(model, params, state, IMAGES, train=True, key=KEY, spatial_dropout=rate)[0], same
+        )
+    assert not np.allclose(_apply(model, params, state, IMAGES, train=True, key=KEY, spatial_dropout=0.5)[0], off)
+    np.testing.assert_array_equal(_apply(model, params, state, IMAGES, spatial_dropout=0.5)[0], off)
+
+
+def test_stochastic_depth_rises_linearly_and_at_1_skips_the_last_block():
+    model = models.residual_mlp(outputs=3, width=8, blocks=2)
+    params, state = model.init(KEY, X, {})
+    rates = [block.depth.rate for block in model.bind(params, state, {"stochastic_depth": 0.5}, example=X).blocks]
+    assert rates == [0.25, 0.5]
+    full = _apply(model, params, state, train=True, key=KEY)[0]
+    np.testing.assert_array_equal(_apply(model, params, state, train=True, key=KEY, stochastic_depth=0.0)[0], full)
+    np.testing.assert_array_equal(_apply(model, params, state, stochastic_depth=1.0)[0], full)
+    at_one = _apply(model, params, state, train=True, key=KEY, stochastic_depth=1.0)[0]
+    params["blocks"]["1"] = jax.tree.map(jnp.zeros_like, params["blocks"]["1"])
+    np.testing.assert_array_equal(_apply(model, params, state, train=True, key=KEY, stochastic_depth=1.0)[0], at_one)
+    assert not np.allclose(at_one, full)
+
+
+def test_noise_after_hidden_layers_is_normal_in_training_alone():
+    model = models.mlp(outputs=3, widths=(500,))
+    params, state = model.init(KEY, X, {})
+    params["output"] = {"kernel": jnp.ones((500, 3)), "bias": jnp.zeros(3)}
+    off = _apply(model, params, state)[0]
+    np.testing.assert_array_equal(_apply(model, params, state, gaussian_noise=2.0)[0], off)
+    keys = jax.random.split(KEY, 400)
+    noisy = jax.vmap(lambda k: _apply(model, params, state, train=True, key=k, gaussian_noise=2.0)[0][:, 0])(keys)
+    # 500 terms of variance 4: the estimate of a variance from n draws is right to sqrt(2 / n).
+    assert float(jnp.var(noisy - off[None, :, 0])) == pytest.approx(2000, rel=5 * np.sqrt(2 / noisy.size))

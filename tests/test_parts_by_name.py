@@ -11,11 +11,14 @@ import pytest
 from jaxopt_intro import (
     Experiment,
     Space,
+    choice,
     cli,
     load_model,
+    log_uniform,
     losses,
     models,
     optimizers,
+    regularizers,
     results,
     schedules,
     sweep,
@@ -248,3 +251,50 @@ def test_a_list_option_with_a_callable_is_found_again():
 
     space = files.space_of({"numbers": {}, "choices": {"after_update": [["jax:block_until_ready", "nonnegative"]]}})
     assert space.choices["after_update"].options == ((jax.block_until_ready, "nonnegative"),)
+
+
+def test_a_gradient_penalty_sees_each_examples_loss_at_its_inputs():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
+    y, model = jnp.array([0, 1, 0, 1]), models.linear(outputs=2)
+    made = training.make_training(
+        model, losses.softmax_cross_entropy, optimizers.sgd, example=(x, y), penalty=regularizers.gradient_penalty
+    )
+    hparams = {"learning_rate": 0.1, "gradient_penalty": 0.3}
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2)), jnp.float32)
+    state = made.init(jax.random.key(0), hparams)._replace(params={"dense": {"kernel": kernel, "bias": jnp.zeros(2)}})
+    wrong = jax.nn.softmax(x @ kernel) - jax.nn.one_hot(y, 2)  # the derivative of the loss by the scores
+    expected = 0.3 * jnp.mean(jnp.sum((wrong @ kernel.T) ** 2, axis=1))
+    np.testing.assert_allclose(made.step(state, (x, y), hparams)[1].penalty, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [
+        ({"penalty": "gradient_penalty"}, {"gradient_penalty": 0.1}),
+        ({"loss": "nt_xent", "objective": "loss"}, {"temperature": 0.5}),
+        ({"loss": "batch_hard_triplet", "objective": "loss"}, {"margin": 0.5}),
+        ({"model": "residual_mlp"}, {"stochastic_depth": 0.2, "width": 8, "blocks": 2}),
+        ({"model": "mlp"}, {"gaussian_noise": 0.2, "widths": 8}),
+        ({"model": "convnet"}, {"spatial_dropout": 0.2, "channels": 2}),
+        ({"schedule": "warmup_cosine"}, {"warmup": 2}),
+        ({"schedule": "piecewise"}, {"boundaries": choice([[1, 2]]), "factors": choice([[0.5, 0.1], [0.1, 0.1]])}),
+    ],
+)
+def test_what_has_a_name_trains_by_it(fields, numbers, tmp_path):
+    experiment = Experiment(
+        data="digits", **{"model": "linear", "optimizer": "sgd", "steps": 3, "batch_size": 32, **fields}
+    )
+    counted = {n: choice([v]) if n in ("width", "blocks", "widths", "channels") else v for n, v in numbers.items()}
+    found = sweep(
+        experiment, Space(learning_rate=log_uniform(1e-2, 1e-1), **counted).grid(2), directory=tmp_path / "run"
+    )
+    assert set(found.status.values.ravel()) == {"finished"}
+    assert np.isfinite(found.valid_loss.values[..., -1]).all()
+
+
+def test_gaussian_nll_gets_its_two_outputs_for_each_target(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    own = Experiment(data=(x, x[:, :1]), model="linear", optimizer="adam", loss="gaussian_nll", epochs=1, batch_size=9)
+    found = sweep(own, Space(learning_rate=0.01).grid(), directory=tmp_path / "run")
+    assert load_model(tmp_path / "run").params["dense"]["kernel"].shape == (3, 2)
+    assert found.status.item() == "finished"

@@ -47,6 +47,16 @@ NUMBERS = {
         "first_cycle": [9.5, 7, 4], "t_mult": [1.3, 2.0, 1.0], "end": [0.1, 0.0, 0.3], "cycle_factor": [0.8, 1.0, 0.9],
     },
     "warmup": {"warmup": [4.5, 16, 1], "start": [0.1, 0.0, 0.3]},
+    "warmup_linear": {
+        "length": [45.5, 40, 60], "warmup": [7.5, 10, 3], "end": [0.1, 0.0, 0.3], "start": [0.2, 0.0, 0.1],
+    },
+    "warmup_polynomial": {
+        "length": [45.5, 40, 60], "warmup": [7.5, 10, 3], "exponent": [0.7, 2.0, 3.0], "end": [0.1, 0.0, 0.3],
+        "start": [0.2, 0.0, 0.1],
+    },
+    "warmup_cosine": {
+        "length": [45.5, 40, 60], "warmup": [7.5, 10, 3], "end": [0.1, 0.0, 0.3], "start": [0.2, 0.0, 0.1],
+    },
     "warmup_stable_decay": {
         "length": [45.5, 40, 60], "warmup": [7.5, 10, 3], "decay": [11.25, 10, 30], "end": [0.1, 0.0, 0.3],
     },

@@ -17,22 +17,22 @@ from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import Interval, known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import PART_FIELDS, Experiment
-from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.losses import BATCH_LOSSES, LOSSES, OUTPUTS_FOR_EACH_TARGET
 from jaxopt_intro.metrics import METRICS
 from jaxopt_intro.models import MODELS, from_constructor, from_linen, from_nnx
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
+from jaxopt_intro.regularizers import INPUT_PENALTIES, PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
 from jaxopt_intro.schedules import SCHEDULES
 from jaxopt_intro.typing import Array, Model, PyTree, Training
 
 SEVERAL = ("penalty", "augment", "schedule", "after_update")
 TABLES: dict[str, Mapping[str, Any]] = {
-    "loss": LOSSES,
+    "loss": {**LOSSES, **BATCH_LOSSES},
     "optimizer": {name: method.make for name, method in METHODS.items()},
     "proximal": PROXIMAL,
     "after_update": PROJECTIONS,
-    "penalty": PENALTIES,
+    "penalty": {**PENALTIES, **INPUT_PENALTIES},
     "stopping": STOPPING,
 }
 
@@ -132,7 +132,8 @@ def settings(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Returns every setting of the parts that has a value before a trial gives one: numbers, and all others by name.
 
-    They are part of a trial's identity: a default that a later release changes must not change what an id means.
+    They are part of a trial's identity: a default that a later release changes must not change what an id means. What
+    is off, None, is left out, so that an option that a later release adds changes no id.
     """
     raw = _raw(experiment, dataset)
     numbers: dict[str, float] = {}
@@ -144,7 +145,7 @@ def settings(
             key = f"{part.role}.{part.name}.{name}"
             if isinstance(default, int | float) and not isinstance(default, bool):
                 numbers[key] = default
-            elif default is None or isinstance(default, bool | str | list | tuple) or hasattr(default, "__qualname__"):
+            elif isinstance(default, bool | str | list | tuple) or hasattr(default, "__qualname__"):
                 others[key] = distributions.identity(default)
     return numbers, others
 
@@ -265,9 +266,10 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
     def of_table(role: str, what: str = "") -> list[tuple[str, Any]]:
         return found(role, lambda value: _function(value, TABLES[role], what or role))
 
+    ((_, loss),) = of_table("loss")
     return [
-        ("model", _model_constructor(experiment.model, dataset)),
-        *of_table("loss"),
+        ("model", _model_constructor(experiment.model, dataset, _outputs_for_each_target(loss))),
+        ("loss", loss),
         *of_table("optimizer"),
         *found("schedule", lambda value: _schedule(value, steps)),
         *of_table("proximal"),
@@ -317,7 +319,13 @@ def _function(value: Any, table: Mapping[str, Any], what: str) -> Any:
     return value
 
 
-def _model_constructor(value: Any, dataset: Dataset) -> Callable[..., Model]:
+def _outputs_for_each_target(loss: Callable[..., Any]) -> int:
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return OUTPUTS_FOR_EACH_TARGET.get(loss, 1)
+
+
+def _model_constructor(value: Any, dataset: Dataset, each: int) -> Callable[..., Model]:
     """A function `(**arguments) -> Model`, whatever stands for the model, with a signature for the router."""
     if isinstance(value, str):
         value = MODELS[known_name(value, MODELS, "model")]
@@ -336,13 +344,13 @@ def _model_constructor(value: Any, dataset: Dataset) -> Callable[..., Model]:
             "function that makes a module or a Model, or a Model. Every trial starts with weights of its own: pass an "
             "NNX class, or a function of rngs that makes the module."
         )
-    return _factory_constructor(value, dataset)
+    return _factory_constructor(value, dataset, each)
 
 
-def _factory_constructor(factory: Callable[..., Any], dataset: Dataset) -> Callable[..., Model]:
+def _factory_constructor(factory: Callable[..., Any], dataset: Dataset, each: int) -> Callable[..., Model]:
     takes, name = routing.parameters(factory), routing.own_name(factory)
     if "outputs" in takes and takes["outputs"].default is inspect.Parameter.empty:
-        factory = routing.named(factory, name, outputs=_outputs(name, dataset))
+        factory = routing.named(factory, name, outputs=each * _outputs(name, dataset))
     if "rngs" not in takes:
         return factory
 

@@ -20,7 +20,7 @@ from jaxopt_intro.losses.margin import (
     squared_weston_watkins,
     weston_watkins,
 )
-from jaxopt_intro.losses.metric import cosine, nt_xent, triplet
+from jaxopt_intro.losses.metric import batch_hard_triplet, cosine, nt_xent, triplet
 from jaxopt_intro.losses.regression import (
     absolute,
     epsilon_insensitive,
@@ -33,8 +33,7 @@ from jaxopt_intro.losses.regression import (
     squared,
 )
 
-# All losses `(predictions, targets, *, numbers)`. Not among them: `triplet`, which takes three arrays; `nt_xent`, whose
-# value of an example depends on the rest of its batch, so that evaluation in other, padded batches would change it.
+# All losses `(predictions, targets, *, numbers)` of each example by itself. Not among them: `triplet`, of three arrays.
 LOSSES = {
     "absolute": absolute,
     "binary_focal": binary_focal,
@@ -64,10 +63,22 @@ LOSSES = {
     "weston_watkins": weston_watkins,
 }
 
+# Losses whose value of an example depends on the rest of its batch; their keyword `weights` says which of those count.
+BATCH_LOSSES = {
+    "batch_hard_triplet": batch_hard_triplet,
+    "nt_xent": nt_xent,
+}
+
+# How many outputs of a model belong to each target, where it is not one: by loss.
+OUTPUTS_FOR_EACH_TARGET = {gaussian_nll: 2}
+
 __all__ = [
+    "BATCH_LOSSES",
     "LOSSES",
+    "OUTPUTS_FOR_EACH_TARGET",
     "reduction",
     "absolute",
+    "batch_hard_triplet",
     "binary_focal",
     "cosine",
     "crammer_singer",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxopt_intro.checks import checked, vectors
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, AtLeastOne, Nonnegative, Number, Positive
+from jaxopt_intro.typing import Array, AtLeastOne, Labels, Nonnegative, Number, Positive
 
 
 def cosine(
@@ -89,8 +89,59 @@ def triplet(
 
 
 @checked
+def batch_hard_triplet(
+    embeddings: Float[Array, "batch features"],
+    labels: Labels,
+    *,
+    margin: Nonnegative = 1.0,
+    weights: Float[Array, " batch"] | None = None,
+) -> Float[Array, " batch"]:
+    """The triplet loss of each example with its farthest positive and its nearest negative in the batch.
+
+        loss = max(0, max over same class of distance - min over other classes of distance + margin)
+
+    Distances are Euclidean, with gradient 0 at distance 0. An example without a positive or a negative has loss 0.
+
+    Args:
+        embeddings: One for each example. A value depends on the whole batch, so batches of another size differ.
+        labels: Integers; equal ones are of one class.
+        margin: By how much the positive must be nearer, at least 0. May be traced.
+        weights: Examples of weight 0 are nobody's positive or negative, such as those that fill up a batch; an
+            evaluation gives them.
+
+    Returns:
+        The loss of each example, in float32 or wider.
+
+    Raises:
+        ValueError: The shapes are not `[batch, features]` and `[batch]`, or the labels are not integers.
+
+    References:
+        Hermans, Beyer and Leibe 2017, In defense of the triplet loss for person re-identification, equation (5).
+
+    Examples:
+        >>> embeddings = jnp.array([[0.0], [1.0], [1.5], [4.0]])
+        >>> batch_hard_triplet(embeddings, jnp.array([0, 0, 1, 1])).tolist()
+        [0.5, 1.5, 3.0, 0.5]
+    """
+    _embedded("batch_hard_triplet", embeddings, labels)
+    apart = jax.lax.stop_gradient(_all_distances(embeddings))
+    itself, there = jnp.eye(len(apart), dtype=bool), _there(weights, len(apart))
+    same = labels[:, None] == labels[None, :]
+    positive, negative = same & ~itself & there[None, :], ~same & there[None, :]
+    farthest = jnp.argmax(jnp.where(positive, apart, -1.0), axis=1)
+    nearest = jnp.argmin(jnp.where(negative, apart, jnp.inf), axis=1)
+    far, near = _distance(embeddings, embeddings[farthest], 2.0), _distance(embeddings, embeddings[nearest], 2.0)
+    complete = jnp.any(positive, axis=1) & jnp.any(negative, axis=1)
+    return jnp.where(complete, jnp.maximum(0.0, far - near + margin), 0.0)
+
+
+@checked
 def nt_xent(
-    embeddings: Float[Array, "batch features"], groups: Int[Array, " batch"], *, temperature: Positive = 0.1
+    embeddings: Float[Array, "batch features"],
+    labels: Labels,
+    *,
+    temperature: Positive = 0.1,
+    weights: Float[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
     """Normalized, temperature-scaled cross entropy: each example must find its own group in the batch.
 
@@ -103,14 +154,15 @@ def nt_xent(
 
     Args:
         embeddings: One for each example. A value depends on the whole batch, so batches of another size differ.
-        groups: Integers; equal ones belong together.
+        labels: Integers; equal ones belong together.
         temperature: What the cosines are divided by, above 0. May be traced.
+        weights: Examples of weight 0 are in nobody's sum, such as those that fill up a batch; an evaluation gives them.
 
     Returns:
         The loss of each example, in float32 or wider.
 
     Raises:
-        ValueError: The shapes are not `[batch, features]` and `[batch]`, or the groups are not integers.
+        ValueError: The shapes are not `[batch, features]` and `[batch]`, or the labels are not integers.
 
     References:
         Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations, equation (1); Khosla
@@ -121,17 +173,34 @@ def nt_xent(
         >>> [round(v, 4) for v in nt_xent(views, jnp.array([0, 0, 1, 1]), temperature=1.0).tolist()]
         [0.5514, 0.5514, 0.5514, 0.5514]
     """
-    if embeddings.ndim != 2 or groups.shape != embeddings.shape[:1] or groups.dtype.kind not in "iu":
-        raise ValueError(
-            f"nt_xent: got embeddings of shape {embeddings.shape} and groups of shape {groups.shape}, dtype "
-            f"{groups.dtype}; expected [batch, features] and integers [batch]. Stack the views along the batch axis."
-        )
+    _embedded("nt_xent", embeddings, labels)
     unit = _unit(embeddings)
     scores = jnp.matmul(unit, unit.T, precision="highest") / temperature
-    itself = jnp.eye(len(scores), dtype=bool)
-    log_p = jax.nn.log_softmax(jnp.where(itself, jnp.finfo(scores.dtype).min, scores), axis=-1)
-    together = (groups[:, None] == groups[None, :]) & ~itself
+    others = ~jnp.eye(len(scores), dtype=bool) & _there(weights, len(scores))[None, :]
+    log_p = jax.nn.log_softmax(jnp.where(others, scores, jnp.finfo(scores.dtype).min), axis=-1)
+    together = (labels[:, None] == labels[None, :]) & others
     return -jnp.sum(jnp.where(together, log_p, 0.0), axis=-1) / jnp.maximum(1, jnp.sum(together, axis=-1))
+
+
+def _embedded(function: str, embeddings: Array, labels: Array) -> None:
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{function}: got embeddings of shape {embeddings.shape} and labels of shape {labels.shape}, dtype "
+            f"{labels.dtype}; expected [batch, features] and integers [batch]. Stack the views along the batch axis."
+        )
+
+
+def _there(weights: Array | None, count: int) -> Array:
+    """Which examples count as another's neighbours."""
+    return jnp.ones(count, bool) if weights is None else weights > 0
+
+
+def _all_distances(embeddings: Float[Array, "batch features"]) -> Float[Array, "batch batch"]:
+    """Squared Euclidean distances of all pairs, by one product: to rounding, enough to choose by."""
+    x = at_least_float32(embeddings)
+    x = x - jnp.mean(x, axis=0, keepdims=True)
+    norms = jnp.sum(jnp.square(x), axis=-1)
+    return jnp.maximum(0.0, norms[:, None] + norms[None, :] - 2 * jnp.matmul(x, x.T, precision="highest"))
 
 
 def _unit(x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:

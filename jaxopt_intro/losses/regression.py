@@ -224,8 +224,8 @@ def gaussian_nll(
         loss = 0.5 * (log(2 * pi) + log_variance + (targets - mean) ** 2 * exp(-log_variance))
 
     The logarithm of the variance, so that any output of a model means something. A model needs twice as many outputs
-    as there are targets; in an experiment pass `functools.partial(models.mlp, outputs=2)`. The constant is counted,
-    unlike PyTorch's default (`full=False`).
+    as there are targets; an experiment gives it those. The constant is counted, unlike PyTorch's default
+    (`full=False`).
 
     Args:
         predictions: The means, then the logarithms of the variances. Where `exp(-log_variance)` could overflow

@@ -25,7 +25,7 @@ def from_constructor(constructor: Callable[..., Model]) -> Model:
         >>> import functools
         >>> from jaxopt_intro import models
         >>> from_constructor(functools.partial(models.mlp, outputs=10)).hyperparameters
-        ('dropout',)
+        ('dropout', 'gaussian_noise')
     """
 
     def init(key: Array, example: PyTree, hparams: Hparams) -> tuple[PyTree, PyTree]:

@@ -77,3 +77,46 @@ class StochasticDepth(Dropout):
 
     def _drop(self, inputs: Array, key: Array) -> Array:
         return stochastic.stochastic_depth(inputs, self.rate, key=key)
+
+
+class SpatialDropout(Dropout):
+    """Spatial dropout as a layer: drops whole channels of each example while training.
+
+    Args:
+        rate: The probability of dropping, in `[0, 1]`. May be traced.
+        **options: Those of `Dropout`; `broadcast_dims` has no effect.
+
+    References:
+        Tompson et al. 2015, Efficient object localization using convolutional networks.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> layer = SpatialDropout(1.0, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((1, 2, 2, 1))).sum().tolist()
+        0.0
+    """
+
+    def _drop(self, inputs: Array, key: Array) -> Array:
+        return stochastic.spatial_dropout(inputs, self.rate, key=key)
+
+
+class GaussianNoise(Dropout):
+    """Normal noise, added to each element while training.
+
+    Args:
+        rate: The standard deviation, at least 0. May be traced.
+        **options: Those of `Dropout`; `broadcast_dims` has no effect.
+
+    References:
+        Bishop 1995, Training with noise is equivalent to Tikhonov regularization.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> layer = GaussianNoise(2.0, rngs=nnx.Rngs(0))
+        >>> layer.eval()
+        >>> layer(jnp.ones(2)).tolist()
+        [1.0, 1.0]
+    """
+
+    def _drop(self, inputs: Array, key: Array) -> Array:
+        return stochastic.gaussian_noise(inputs, self.rate, key=key)

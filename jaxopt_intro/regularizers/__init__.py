@@ -18,6 +18,9 @@ PENALTIES = {
     "nuclear": nuclear,
 }
 
+# Penalties of a function at its inputs: in a training, of the loss of each example.
+INPUT_PENALTIES = {"gradient_penalty": gradient_penalty}
+
 PROXIMAL = {
     "elastic_net": proximal.elastic_net,
     "group_lasso": proximal.group_lasso,
@@ -48,7 +51,7 @@ STOCHASTIC = {
 STOPPING = {"early_stopping": named(EarlyStopping, "early_stopping")}
 
 __all__ = [
-    "PENALTIES", "PROJECTIONS", "PROXIMAL", "STOCHASTIC", "STOPPING",
+    "INPUT_PENALTIES", "PENALTIES", "PROJECTIONS", "PROXIMAL", "STOCHASTIC", "STOPPING",
     "EarlyStopping", "EarlyStoppingState", "dropout", "elastic_net", "gaussian_noise",
     "gradient_penalty", "group_lasso", "l1", "l2", "nuclear", "projections", "proximal", "spatial_dropout",
     "stochastic_depth",

@@ -11,6 +11,9 @@ from jaxopt_intro.schedules.rising import (
     one_cycle,
     one_cycle_cosine,
     warmup,
+    warmup_cosine,
+    warmup_linear,
+    warmup_polynomial,
     warmup_stable_decay,
     with_warmup,
 )
@@ -29,11 +32,14 @@ SCHEDULES = {
     "triangular": triangular,
     "warm_restarts": warm_restarts,
     "warmup": warmup,
+    "warmup_cosine": warmup_cosine,
+    "warmup_linear": warmup_linear,
+    "warmup_polynomial": warmup_polynomial,
     "warmup_stable_decay": warmup_stable_decay,
 }
 
 __all__ = [
     "SCHEDULES", "constant", "cosine", "exponential", "inverse_sqrt", "linear", "one_cycle", "one_cycle_cosine",
-    "piecewise", "polynomial", "step_decay", "triangular", "warm_restarts", "warmup", "warmup_stable_decay",
-    "with_warmup",
+    "piecewise", "polynomial", "step_decay", "triangular", "warm_restarts", "warmup", "warmup_cosine",
+    "warmup_linear", "warmup_polynomial", "warmup_stable_decay", "with_warmup",
 ]  # fmt: skip

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from jaxopt_intro.checks import checked
 from jaxopt_intro.schedules.curves import Schedule, ease, mix, progress, real
-from jaxopt_intro.typing import Array, Fraction, Nonnegative
+from jaxopt_intro.schedules.decaying import cosine, linear, polynomial
+from jaxopt_intro.typing import Array, Fraction, Nonnegative, Number
 
 
 @checked
@@ -47,7 +48,8 @@ def warmup(*, warmup: Nonnegative, start: Nonnegative = 0.0) -> Schedule:
 
         factor = start + (1 - start) * clip(step / warmup, 0, 1)
 
-    `with_warmup` delays the other schedule instead. With `start` 0 the first update is 0, as in optax.
+    `with_warmup` delays the other schedule instead, as `warmup_cosine` and the like do. With `start` 0 the first update
+    is 0, as in optax.
 
     Args:
         warmup: Steps of the rise, at least 0; 0 is none. May be traced; piecewise differentiable.
@@ -64,6 +66,99 @@ def warmup(*, warmup: Nonnegative, start: Nonnegative = 0.0) -> Schedule:
         [0.0, 0.25, 1.0, 1.0]
     """
     return lambda step: mix(start, 1.0, progress(real(step), warmup))
+
+
+@checked
+def warmup_linear(
+    *, length: Nonnegative, warmup: Nonnegative, end: Nonnegative = 0.0, start: Nonnegative = 0.0
+) -> Schedule:
+    """A straight line from `start` up to 1, and one down to `end`, which then stays.
+
+        factor = with_warmup(linear(length=length - warmup, end=end), length=warmup, start=start)
+
+    Args:
+        length: All steps, the warm-up included. May be traced; piecewise differentiable, as is the warm-up.
+        warmup: Steps of the rise, from 0 to `length`. May be traced.
+        end: The last factor, at least 0. May be traced.
+        start: The first factor, at least 0. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Devlin et al. 2019, BERT, appendix A.2; `optax.warmup_cosine_decay_schedule` with a line in the cosine's place.
+
+    Examples:
+        >>> warmup_linear(length=6, warmup=2)(jnp.arange(7)).tolist()
+        [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    return with_warmup(linear(length=_rest(length, warmup), end=end), length=warmup, start=start)
+
+
+@checked
+def warmup_polynomial(
+    *,
+    length: Nonnegative,
+    warmup: Nonnegative,
+    exponent: Nonnegative = 2.0,
+    end: Nonnegative = 0.0,
+    start: Nonnegative = 0.0,
+) -> Schedule:
+    """A straight line from `start` up to 1, then a power of the steps left, down to `end`, which then stays.
+
+        factor = with_warmup(polynomial(length=length - warmup, exponent=exponent, end=end), length=warmup, start=start)
+
+    Args:
+        length: All steps, the warm-up included. May be traced; piecewise differentiable, as is the warm-up.
+        warmup: Steps of the rise, from 0 to `length`. May be traced.
+        exponent: Of the fall, at least 0; 1 is `warmup_linear`. May be traced.
+        end: The last factor, at least 0. May be traced.
+        start: The first factor, at least 0. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        You et al. 2020, Large batch optimization for deep learning, section 4 (LAMB's "poly" with warm-up).
+
+    Examples:
+        >>> warmup_polynomial(length=6, warmup=2)(jnp.array([0, 1, 2, 4, 6])).tolist()
+        [0.0, 0.5, 1.0, 0.25, 0.0]
+    """
+    fall = polynomial(length=_rest(length, warmup), exponent=exponent, end=end)
+    return with_warmup(fall, length=warmup, start=start)
+
+
+@checked
+def warmup_cosine(
+    *, length: Nonnegative, warmup: Nonnegative, end: Nonnegative = 0.0, start: Nonnegative = 0.0
+) -> Schedule:
+    """A straight line from `start` up to 1, then half a cosine wave down to `end`, which then stays.
+
+        factor = with_warmup(cosine(length=length - warmup, end=end), length=warmup, start=start)
+
+    Args:
+        length: All steps, the warm-up included. May be traced; piecewise differentiable, as is the warm-up.
+        warmup: Steps of the rise, from 0 to `length`. May be traced.
+        end: The last factor, at least 0. May be traced.
+        start: The first factor, at least 0. May be traced.
+
+    Returns:
+        `step -> factor`.
+
+    References:
+        Loshchilov and Hutter 2017, SGDR, equation (5), after Goyal et al. 2017, section 2.2;
+        `optax.warmup_cosine_decay_schedule`.
+
+    Examples:
+        >>> [round(v, 3) for v in warmup_cosine(length=6, warmup=2)(jnp.arange(7)).tolist()]
+        [0.0, 0.5, 1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+    return with_warmup(cosine(length=_rest(length, warmup), end=end), length=warmup, start=start)
+
+
+def _rest(length: Number, warmup: Number) -> Array:
+    return jnp.maximum(real(length) - real(warmup), 0.0)
 
 
 @checked

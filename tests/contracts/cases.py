@@ -41,7 +41,7 @@ WITHIN_40_STEPS = {
     "t_mult": 1.7,
     "boundaries": [5.3, 12.7], "factors": [0.6, 0.3],
 }  # fmt: skip
-INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])
+INPUTS = np.array([[0.3, -1.2, 2.2, 0.6], [1.8, 0.1, -0.7, -1.1], [-0.4, 0.9, 1.1, 0.2]]).reshape(3, 2, 2)
 
 
 class Case(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial import distance
 
-from jaxopt_intro import losses
+from jaxopt_intro import losses, models, training
 from tests.reference import loss_formulas as formulas
 
 EPS = float(np.finfo(np.float32).eps)
@@ -120,10 +120,55 @@ def test_nt_xents_gradients_are_finite_at_zero_vectors():
     assert all(np.all(np.isfinite(g)) for g in gradients)
 
 
+def test_batch_hard_is_a_loop_over_all_triplets():
+    x = EMBEDDINGS.astype(np.float32)
+    apart = np.linalg.norm(EMBEDDINGS[:, None] - EMBEDDINGS[None], axis=-1)
+    expected = []
+    for i in range(6):
+        near = [apart[i, j] for j in range(6) if GROUPS[j] == GROUPS[i] and j != i]
+        far = [apart[i, j] for j in range(6) if GROUPS[j] != GROUPS[i]]
+        expected.append(max(0.0, max(near) - min(far) + 1.5) if near and far else 0.0)
+    ours = losses.batch_hard_triplet(jnp.asarray(x), GROUPS, margin=1.5)
+    np.testing.assert_allclose(ours, expected, rtol=64 * EPS, atol=64 * EPS)
+    assert ours[3] == 0  # alone in its group
+    assert len(set(ours.tolist())) > 3
+    assert losses.batch_hard_triplet(jnp.asarray(x), jnp.zeros(6, int)).tolist() == [0.0] * 6  # no negatives
+
+
+def test_batch_hards_gradients_are_finite_at_coincident_points():
+    x = jnp.asarray(EMBEDDINGS, jnp.float32)
+    for same in (x.at[1].set(x[0]), jnp.zeros_like(x)):
+        assert np.all(np.isfinite(jax.grad(lambda x: jnp.sum(losses.batch_hard_triplet(x, GROUPS)))(same)))
+
+
+@pytest.mark.parametrize("name", losses.BATCH_LOSSES)
+def test_examples_of_weight_0_are_nobodys_neighbours(name: str):
+    loss, x = losses.BATCH_LOSSES[name], jnp.asarray(EMBEDDINGS, jnp.float32)
+    padded, groups = jnp.concatenate([x, 9 * x[-1:], 9 * x[:1]]), jnp.concatenate([GROUPS, GROUPS[-1:], GROUPS[:1]])
+    weights = jnp.array([1.0] * 6 + [0.0] * 2)
+    np.testing.assert_allclose(loss(padded, groups, weights=weights)[:6], loss(x, GROUPS), rtol=16 * EPS, atol=EPS)
+    assert not np.allclose(loss(padded, groups)[:6], loss(x, GROUPS))
+
+
+@pytest.mark.parametrize("name", losses.BATCH_LOSSES)
+def test_an_evaluation_tells_which_examples_fill_up_a_batch(name: str):
+    loss, x = losses.BATCH_LOSSES[name], jnp.asarray(np.random.default_rng(3).normal(size=(11, 4)), jnp.float32)
+    labels, model = jnp.arange(11) % 3, models.linear(outputs=2)
+    state = training.TrainState(
+        jnp.zeros(()), jax.random.key(0), {"dense": {"kernel": x[:4, :2], "bias": x[4, :2]}}, {}, ()
+    )
+    found = training.evaluate(model, state, (x, labels), {}, metrics={}, loss=loss, batch_size=4)["loss"]
+    scores = x @ x[:4, :2] + x[None, 4, :2]
+    batches = [slice(0, 4), slice(4, 8), slice(8, 11)]  # the last one is filled up
+    expected = sum(float(jnp.sum(loss(scores[b], labels[b]))) for b in batches) / 11
+    np.testing.assert_allclose(found, expected, rtol=64 * EPS)
+
+
 RUNS = {
     "triplet-margin": lambda v, x: losses.triplet(x[:2], x[2:4], x[4:], margin=v),
     "triplet-degree": lambda v, x: losses.triplet(x[:2], x[2:4], x[4:], degree=v),
     "nt_xent-temperature": lambda v, x: losses.nt_xent(x, GROUPS, temperature=v),
+    "batch_hard_triplet-margin": lambda v, x: losses.batch_hard_triplet(x, GROUPS, margin=v),
 }
 
 
@@ -164,5 +209,6 @@ def test_wrong_shapes_are_refused():
         (a[None], jnp.zeros(1, int)),
         (a, GROUPS),
     ]:
-        with pytest.raises(ValueError, match=r"nt_xent: got .* expected \[batch, features\] and integers"):
-            losses.nt_xent(embeddings, groups)
+        for name, loss in losses.BATCH_LOSSES.items():
+            with pytest.raises(ValueError, match=rf"{name}: got .* expected \[batch, features\] and integers"):
+                loss(embeddings, groups)

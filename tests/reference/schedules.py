@@ -103,3 +103,22 @@ def warmup_stable_decay(step: float, *, length: float, warmup: float, decay: flo
 
 def warmup(step, *, warmup, start):
     return 1.0 if step >= warmup else start + (1.0 - start) * step / warmup
+
+
+def warmup_linear(step, *, length, warmup, end, start):
+    """Up to the end of the warm-up, then down to the end of all steps."""
+    done = min(1.0, (step - warmup) / (length - warmup))
+    return start + (1.0 - start) * step / warmup if step < warmup else 1.0 + (end - 1.0) * done
+
+
+def warmup_polynomial(step, *, length, warmup, exponent, end, start):
+    """BERT's optimization.py, with a power."""
+    left = max(0.0, length - step) / (length - warmup)
+    return start + (1.0 - start) * step / warmup if step < warmup else end + (1.0 - end) * left**exponent
+
+
+def warmup_cosine(step, *, length, warmup, end, start):
+    """Loshchilov and Hutter 2017, equation (5), in the steps after the warm-up."""
+    done = min(1.0, (step - warmup) / (length - warmup))
+    fall = end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * done))
+    return start + (1.0 - start) * step / warmup if step < warmup else fall
