@@ -189,15 +189,14 @@ def _number(text: str, option: str) -> float | int:
 
 
 def _literal(text: str) -> Any:
-    """An option of a choice: a number, true or false, a list of whole numbers "256,128", or else the text."""
+    """An option of a choice: a number, true, false or none, a list of such, "0.5,0.1" or "256,", or else the text."""
+    if "," in text and "(" not in text:
+        return [_literal(part.strip()) for part in text.split(",") if part.strip()]
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
-    parts = text.split(",")
-    if all(part.strip().isdigit() for part in parts):
-        return int(text) if len(parts) == 1 else [int(part) for part in parts]
     try:
-        return float(text)
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
         return text
 
@@ -338,7 +337,9 @@ def _add_sweep(commands: Any) -> None:
     space.add_argument("--uniform", nargs=3, action="append", metavar=triple, help="a number")
     space.add_argument("--integer", nargs=3, action="append", metavar=triple, help="a whole number")
     space.add_argument("--constant", nargs=2, action="append", metavar=pair, help="a number that stays")
-    space.add_argument("--choice", nargs="+", action="append", metavar="NAME", help="a name and its options")
+    space.add_argument(
+        "--choice", nargs="+", action="append", metavar="NAME", help="a name and its options; a,b is a list"
+    )
     space.add_argument("--points", nargs="+", metavar="NAME=N", help="a grid: how many values of each number")
     space.add_argument("--random", type=_count, metavar="N", help="N random trials in place of a grid")
     space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the random trials (0)")

@@ -109,11 +109,6 @@ class Terminal:
         records = journal.read(run)
         receipt = [r for r in records if r["type"] == "receipt"][-1]
         self.receipt(receipt, {r["group"]: r for r in records if r["type"] == "plan"})
-        failed = int((dataset.status == "failed").sum())
-        if failed:
-            self._console.print(
-                f"failed: {failed} of {receipt['members']}, with a loss or an update that was not finite"
-            )
         if not np.isfinite(dataset.score.values).any():
             self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
             return 1
@@ -143,6 +138,17 @@ class Terminal:
         for rank, row in best.iterrows():
             table.add_row(str(rank), *(_cell(value) for value in row))
         self._console.print(table, width=None if self._console.is_terminal else 100)
+        self._reasons(dataset)
+
+    def _reasons(self, dataset: xarray.Dataset) -> None:
+        """Shows how many trials ended before their last step, and why the first of them did."""
+        for what in ("failed", "finished"):
+            reasons = [str(r) for r in dataset.reason.values[dataset.status.values == what] if r]
+            if reasons:
+                title = "failed" if what == "failed" else "stopped early"
+                self._console.print(
+                    f"{title}: {len(reasons)} of {dataset.status.size}; the first: {reasons[0]}", markup=False
+                )
 
     def receipt(self, receipt: dict[str, Any], plans: dict[str, Any]) -> None:
         """Shows how fast the run was, and why."""

@@ -488,9 +488,9 @@ def _penalty_value(
         value = function(losses_at, inputs, **numbers)
     else:
         value = function(params, **_factors(function, params), **numbers)
-    if jnp.shape(value) != ():
+    if not isinstance(value, int | float) and getattr(value, "shape", None) != ():
+        got = f"an array of shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
         raise ValueError(
-            f"penalty {routing.own_name(function)}: got an array of shape {jnp.shape(value)}; expected a scalar. "
-            "Sum over the parameters."
+            f"penalty {routing.own_name(function)}: got {got}; expected a scalar. Sum over the parameters."
         )
     return value

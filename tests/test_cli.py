@@ -405,3 +405,36 @@ def test_the_command_starts_fast_where_no_jax_is_needed():
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert seen.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("256,128", [256, 128]), ("0.5,0.1", [0.5, 0.1]), ("-1,", [-1]), ("warmup,cosine", ["warmup", "cosine"]),
+        ("1e-3", 0.001), ("true", True), ("none", None), ("mine:made(a=1, b=2)", "mine:made(a=1, b=2)"), ("-3", -3),
+    ],
+)  # fmt: skip
+def test_an_option_may_be_a_number_a_word_or_a_list(text, value):
+    assert cli._literal(text) == value
+
+
+def test_lists_of_parts_and_vectors_are_options(capsys, tmp_path):
+    code, _, error = run(
+        capsys, *SGD, *RATE, "--constant", "warmup.warmup", "2", "--choice", "schedule", "cosine", "warmup,cosine",
+        "--directory", str(tmp_path / "both"),
+    )  # fmt: skip
+    assert (code, error) == (0, "")
+    assert results.open(tmp_path / "both").sizes["trial"] == 2
+    code, _, error = run(
+        capsys, *SGD, *RATE, "--schedule", "piecewise", "--choice", "boundaries", "1,2", "2,3", "--choice", "factors",
+        "0.5,0.1", "--directory", str(tmp_path / "run"),
+    )  # fmt: skip
+    assert (code, error) == (0, "")
+    assert results.open(tmp_path / "run").sizes["trial"] == 2
+
+
+def test_a_vector_that_is_missing_is_asked_for(capsys):
+    code, _, error = run(capsys, *SGD, *RATE, "--schedule", "piecewise")
+    assert code == 2
+    assert "schedule piecewise: got no value for 'boundaries'" in error
+    assert "--choice boundaries VALUE" in error

@@ -122,6 +122,14 @@ def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any
     return [_part(role, f, _without_default) for role, f in zip(roles, _bind(raw, options, {}), strict=True)]
 
 
+def missing(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[Part]:
+    """Returns the parts with only those arguments that are no numbers, have no default, and were not chosen."""
+    raw = _raw(experiment, dataset)
+    bound = _bind(raw, options, {})
+    needs = [_part(role, f, _options_without_default) for (role, _), f in zip(raw, bound, strict=True)]
+    return [part for part in needs if part.hyperparameters]
+
+
 def ranges(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[dict[str, Interval]]:
     """Returns the range of each number that has one, for each of the parts in the order of `Assembly.parts`."""
     return [checks.ranges(function) for function in _bind(_raw(experiment, dataset), options, {})]
@@ -413,6 +421,13 @@ def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Map
 
 def _part(role: str, function: Any, takes: Callable[..., tuple[str, ...]]) -> Part:
     return Part(role, routing.own_name(function), training.numbers_of(role, function, takes))
+
+
+def _options_without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:
+    takes, numbers = routing.parameters(function), routing.numbers(function, constructs=constructs)
+    others = [name for name in routing.options(function, constructs=constructs) if name not in numbers]
+    named = [name for name in others if takes[name].kind is not inspect.Parameter.VAR_KEYWORD]
+    return tuple(name for name in named if takes[name].default is inspect.Parameter.empty)
 
 
 def _without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from jaxopt_intro.experiment.assembling import (
     Assembly,
     assemble,
     check_targets,
+    missing,
     ranges,
     required,
     rounds_of,
@@ -173,6 +174,7 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         }
         _in_range(trial, legal)
         _complete(required(experiment, dataset, options), routes)
+        _chosen(missing(experiment, dataset, options))
         check_targets(assemble(experiment, dataset, options, trial.hparams), dataset)
         canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
         return Finding(doctor.stage(shapes, trial.hparams), canonical, *settings(experiment, dataset, options), legal)
@@ -203,6 +205,16 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
                     f"{short!r} to the space; on the command line: --log-uniform {short} LOW HIGH, or --constant "
                     f"{short} VALUE. Where several parts take {name!r}, write {part.name + '.' + name!r}."
                 )
+
+
+def _chosen(needs: Sequence[routing.Part]) -> None:
+    """Refuses a trial that lacks an option without a default: what is no number is chosen."""
+    for part in needs:
+        name = part.hyperparameters[0]
+        raise ValueError(
+            f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add {name!r} "
+            f"to the space as a choice, choice([...]); on the command line: --choice {name} VALUE."
+        )
 
 
 def _whole(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
