@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_intro import routing
-from jaxopt_intro.contracts.measuring import close, finite, of_numbers, shapes
+from jaxopt_intro.contracts.measuring import called, close, compiled, finite, of_numbers
 from jaxopt_intro.contracts.subject import (
     Checked,
+    arguments,
+    array_shape,
+    asking,
     broken,
     cast,
     checked,
@@ -42,7 +45,8 @@ def check_loss(
         predictions: Four examples or more; None takes scores `[4, 3]`.
         targets: What belongs to them; None takes labels `[4]` where the second argument is called `labels`, and
             otherwise numbers `[4, 3]`.
-        numbers: A value for each number, inside its range; None takes the defaults.
+        numbers: A value for each number, inside its range; None takes the defaults. None in place of a
+            value leaves a number out, such as a count.
         positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
@@ -60,51 +64,64 @@ def check_loss(
         ...
         jaxopt_intro.contracts.subject.Broken: loss <lambda> breaks contract 4 (shaped): got shape () for 4 ...
     """
-    predictions = SCORES if predictions is None else predictions
-    if targets is None:
-        second = list(routing.parameters(loss).values())[1]
-        targets = LABELS if second.name == "labels" else TARGETS
-    predictions, targets = np.asarray(predictions), np.asarray(targets)
+    takes = arguments("loss", loss)
+    positional = [p.name for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) < 2:
+        raise ValueError(
+            f"check_loss: got {routing.own_name(loss)}({', '.join(takes)}); expected (predictions, "
+            "targets, *, numbers). Numbers are keyword-only: put a * before them."
+        )
+    predictions = np.asarray(SCORES if predictions is None else predictions)
+    targets = np.asarray((LABELS if positional[1] == "labels" else TARGETS) if targets is None else targets)
 
     def run(given: Mapping[str, Any], dtype: Any) -> Array:
         return loss(jnp.asarray(predictions, dtype), cast(targets, dtype), **given)
 
-    subject = subject_of("loss", loss, run, numbers, constructs=False, positive=positive)
-    values = shapes(subject)
-    count = len(predictions)
-    if values.ndim == 0 or values.shape[0] != count or values.shape not in ((count,), predictions.shape, targets.shape):
+    subject = subject_of("loss", loss, run, numbers, positive=positive)
+    usual, count = called(subject), len(predictions)
+    expected = f"({count},) or the shape of predictions or targets"
+    shape = array_shape(subject, usual, f"an array of shape {expected}", "Return the values before their mean")
+    if shape not in ((count,), predictions.shape, targets.shape) or not shape:
         raise broken(
-            subject, 4, "shaped", f"got shape {values.shape} for {count} examples; expected ({count},) or the shape of "
-            "predictions or targets. Return the values before their mean, and give both one shape",
+            subject, "shaped", f"got shape {shape} for {count} examples; expected {expected}. Return the values "
+            "before their mean, and give both one shape",
         )  # fmt: skip
-    passed = of_numbers(subject)
-    if jnp.issubdtype(targets.dtype, jnp.integer) and targets.ndim == 1:
+    passed = of_numbers(subject, usual)
+
+    @compiled
+    def ask(predictions: Array, targets: Array) -> tuple[Array, Array, Array]:
+        """The values among others, those of each example alone, and the gradient."""
+
+        def of(predictions: Array, targets: Array) -> Array:
+            return loss(predictions, targets, **subject.numbers)
+
+        alone = jax.vmap(lambda p, t: of(p[None], t[None])[0])(predictions, targets)
+        return of(predictions, targets), alone, jax.grad(lambda p: jnp.sum(of(p, targets)))(predictions)
+
+    single, own = jnp.asarray(predictions, jnp.float32), cast(targets, jnp.float32)
+    with asking(subject, "shaped", "traced, or with one example alone, it", "Use jnp in place of Python's branches"):
+        together, alone, _ = ask(single, own)
+    for i in range(count):
+        if not close(together[i], alone[i]):
+            raise broken(
+                subject, "shaped", f"example {i} has the loss {short(together[i])} among {count} and "
+                f"{short(alone[i])} alone; expected the same. Reduce over no batch axis",
+            )  # fmt: skip
+    if jnp.issubdtype(own.dtype, jnp.integer) and own.ndim == 1:
         for wrong in (-1, predictions.shape[-1]):
-            strange = jax.jit(lambda t: loss(jnp.asarray(predictions, jnp.float32), t, **subject.numbers))(
-                jnp.full(count, wrong, jnp.int32)
-            )
+            strange, *_ = ask(single, jnp.full_like(own, wrong))
             if np.isfinite(strange).any():
                 raise broken(
-                    subject, 4, "shaped", f"the label {wrong}, which is no class, has the loss {short(strange)} under "
+                    subject, "shaped", f"the label {wrong}, which is no class, has the loss {short(strange)} under "
                     "jit; expected NaN, never a wrong finite number. Compare labels with the number of classes",
                 )  # fmt: skip
-    whole = subject.run(subject.numbers, jnp.float32)
-    for i in range(count):
-        alone = loss(
-            jnp.asarray(predictions[i : i + 1], jnp.float32), cast(targets[i : i + 1], jnp.float32), **subject.numbers
-        )
-        if not close(whole[i], alone[0]):
-            raise broken(
-                subject, 4, "shaped", f"example {i} has the loss {short(whole[i])} among {count} and "
-                f"{short(alone[0])} alone; expected the same. Reduce over no batch axis",
-            )  # fmt: skip
-    gradient = jax.jit(jax.grad(lambda p: jnp.sum(loss(p, cast(targets, jnp.float32), **subject.numbers))))
     for what, scale in (("at predictions of zero", 0.0), ("at predictions a thousand times larger", 1e3)):
-        finite(subject, gradient(jnp.asarray(scale * predictions, jnp.float32)), what)
-    half = jax.eval_shape(lambda: subject.run(subject.numbers, jnp.bfloat16))
+        finite(subject, ask(scale * single, own)[2], what)
+    with asking(subject, "callable", "with bfloat16 predictions it", "Cast the predictions to float32 first"):
+        half = jax.eval_shape(lambda: run(subject.numbers, jnp.bfloat16))
     if half.dtype == jnp.bfloat16:
         raise broken(
-            subject, 4, "shaped", "got bfloat16 for bfloat16 predictions, whose mean is right to 2 digits; expected "
+            subject, "shaped", "got bfloat16 for bfloat16 predictions, whose mean is right to 2 digits; expected "
             "float32. Cast the predictions first",
         )  # fmt: skip
     return checked(subject, passed, "shaped", "finite gradients")

@@ -8,15 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxopt_intro.contracts.measuring import finite, of_numbers
-from jaxopt_intro.contracts.subject import (
-    PARAMS,
-    Checked,
-    broken,
-    cast,
-    checked,
-    subject_of,
-)
+from jaxopt_intro.contracts.measuring import called, compiled, finite, of_numbers
+from jaxopt_intro.contracts.subject import PARAMS, Checked, array_shape, asking, broken, cast, checked, subject_of
 from jaxopt_intro.typing import Array, PyTree
 
 
@@ -32,7 +25,8 @@ def check_penalty(
     Args:
         penalty: `(params, *, numbers) -> scalar`.
         params: Parameters; None takes those of a dense layer.
-        numbers: A value for each number, inside its range; None takes the defaults.
+        numbers: A value for each number, inside its range; None takes the defaults. None in place of a
+            value leaves a number out, such as a count.
         positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
@@ -51,14 +45,17 @@ def check_penalty(
     def run(given: Mapping[str, Any], dtype: Any) -> Array:
         return penalty(cast(params, dtype), **given)
 
-    subject = subject_of("penalty", penalty, run, numbers, constructs=False, positive=positive)
-    value = jax.eval_shape(lambda: subject.run(subject.numbers, jnp.bfloat16))
-    if value.shape or value.dtype == jnp.bfloat16:
+    subject = subject_of("penalty", penalty, run, numbers, positive=positive)
+    usual, mend = called(subject), "Sum over all leaves, each cast to float32 first"
+    shape = array_shape(subject, usual, "one number", mend)
+    with asking(subject, "callable", "with traced bfloat16 parameters it", "Compute with jnp, and branch on no values"):
+        half = jax.eval_shape(lambda p: penalty(p, **subject.numbers), cast(params, jnp.bfloat16))
+    if shape or half.dtype == jnp.bfloat16:
         raise broken(
-            subject, 4, "shaped", f"got {value.dtype}{list(value.shape)} for bfloat16 parameters; expected a float32 "
-            "scalar. Sum over all leaves, each cast to float32 first",
+            subject, "shaped", f"got {half.dtype}{list(half.shape)} for bfloat16 parameters; expected a float32 "
+            f"scalar. {mend}",
         )  # fmt: skip
-    passed = of_numbers(subject)
-    gradient = jax.jit(jax.grad(lambda p: penalty(p, **subject.numbers)))
+    passed = of_numbers(subject, usual)
+    gradient = compiled(jax.grad(lambda p: penalty(p, **subject.numbers)))
     finite(subject, gradient(jax.tree.map(jnp.zeros_like, cast(params, jnp.float32))), "at parameters of zero")
     return checked(subject, passed, "shaped", "finite gradients")

@@ -9,13 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro.contracts.measuring import finite, of_numbers
-from jaxopt_intro.contracts.subject import (
-    Checked,
-    broken,
-    checked,
-    subject_of,
-)
+from jaxopt_intro.contracts.measuring import called, finite, of_numbers
+from jaxopt_intro.contracts.subject import Checked, array_shape, asking, broken, checked, subject_of
 from jaxopt_intro.typing import Array
 
 
@@ -30,6 +25,7 @@ def check_schedule(
     Args:
         make: `(**numbers) -> (step -> factor)`.
         numbers: A value for each number, inside its range; None takes the defaults, 7.3 where there is none.
+            None in place of a value leaves a number out, such as a count.
         positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
@@ -45,15 +41,24 @@ def check_schedule(
     steps = np.array([0, 1, 2, 3, 5, 8, 13, 100], np.int32)
 
     def run(given: Mapping[str, Any], dtype: Any) -> Array:
-        return jnp.stack([jnp.asarray(make(**given)(step), dtype) for step in jnp.asarray(steps)])
+        return jnp.asarray(jax.vmap(make(**given))(jnp.asarray(steps)), dtype)
 
-    subject = subject_of("schedule", make, run, numbers, constructs=True, positive=positive, guess=7.3)
-    factors = jax.eval_shape(lambda: make(**subject.numbers)(jnp.int32(3)))
-    if factors.shape != ():
+    subject = subject_of("schedule", make, run, numbers, positive=positive, guess=7.3)
+    with asking(subject, "callable", f"with the numbers {subject.numbers} it", "Pass numbers= inside its range"):
+        schedule = make(**subject.numbers)
+    if not callable(schedule):
+        raise broken(subject, "shaped", f"it makes a {type(schedule).__name__}; expected a function, step -> factor")
+    with asking(
+        subject, "traceable", "with the step traced it", "Use jnp.where in place of a branch, and jnp in place of math"
+    ):
+        factor = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+    shape = array_shape(subject, factor, "a scalar", "Return one number for each step")
+    if shape != ():
         raise broken(
-            subject, 4, "shaped", f"got a factor of shape {factors.shape} for one step; expected a scalar. Return one "
-            "number for each step",
+            subject, "shaped", f"got a factor of shape {shape} for one step; expected a scalar. Return one number for "
+            "each step",
         )  # fmt: skip
-    passed = of_numbers(subject)
-    finite(subject, jax.jit(lambda n: run(n, jnp.float32))(subject.numbers), "at steps 0 to 100", of="factors")
+    usual = called(subject)
+    passed = of_numbers(subject, usual)
+    finite(subject, usual, "at steps 0 to 100", of="factors")
     return checked(subject, passed, "shaped", "finite factors")
