@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+import functools
+import inspect
+import math
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def known_name(name: str, known: Iterable[str], what: str) -> str:
@@ -66,6 +72,146 @@ def scalars(function: str, **numbers: Any) -> None:
                 f"{function}: got {name} of shape {tuple(number.shape)}; expected one number. For several at once, "
                 "use jax.vmap."
             )
+
+
+class Interval(NamedTuple):
+    """The legal values of a number, both ends included unless they are open.
+
+    Attributes:
+        low: The least.
+        high: The largest.
+        low_open: Whether `low` itself is not legal.
+        high_open: Whether `high` itself is not legal.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Returns whether a value, or each of several, is legal; NaN never is.
+
+        Examples:
+            >>> Interval(0, 1, high_open=True).holds(1.0), Interval(0).holds(0.0)
+            (False, True)
+        """
+        above = np.greater(value, self.low) if self.low_open else np.greater_equal(value, self.low)
+        below = np.less(value, self.high) if self.high_open else np.less_equal(value, self.high)
+        return bool(np.all(above & below))
+
+    def __str__(self) -> str:
+        if self.low == -math.inf and self.high == math.inf:
+            return "of any size"
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.low_open else f"of at least {self.low:g}"
+        return f"in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+
+
+def ranges(function: Callable[..., Any]) -> dict[str, Interval]:
+    """Returns the range of each argument that is annotated as a number, such as `typing.Fraction`.
+
+    Args:
+        function: A function, class, or a `functools.partial` of one.
+
+    Returns:
+        The interval of each; without ends for one that may be any number.
+
+    Examples:
+        >>> from jaxopt_intro.losses import huber
+        >>> {name: str(interval) for name, interval in ranges(huber).items()}
+        {'delta': 'of at least 0'}
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, type) and not issubclass(function, tuple):
+        function = function.__init__
+    try:
+        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    except Exception:  # a user's annotations, which may be anything; those that cannot be read say nothing
+        return {}
+    found = {name: _interval(hint) for name, hint in hints.items() if name != "return"}
+    return {name: interval for name, interval in found.items() if interval is not None}
+
+
+def _interval(hint: Any) -> Interval | None:
+    """The interval that an annotation holds; that of all numbers for `Number`, None for what is no number."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return next((m for m in hint.__metadata__ if isinstance(m, Interval)), None)
+    alternatives = typing.get_args(hint)
+    if typing.Any in alternatives:
+        return None
+    return next((found for found in map(_interval, alternatives) if found is not None), None)
+
+
+def checked(function: Function) -> Function:
+    """Makes a function refuse numbers that have axes, or that lie outside the range of their annotation.
+
+    Axes would broadcast. A range is checked where the value is known: not while it is traced.
+
+    Args:
+        function: A function whose numbers are annotated as in `jaxopt_intro.typing`.
+
+    Returns:
+        The same function, refusing.
+
+    Examples:
+        >>> from jaxopt_intro.regularizers import l1
+        >>> l1(np.ones(2), strength=-0.5)
+        Traceback (most recent call last):
+        ...
+        ValueError: l1: got strength=-0.5; expected a number of at least 0. ...
+        >>> l1(np.ones(2), strength=np.zeros(50))
+        Traceback (most recent call last):
+        ...
+        ValueError: l1: got strength of shape (50,); expected one number. For several at once, use jax.vmap.
+    """
+    signature, known = inspect.signature(function), functools.cache(functools.partial(ranges, function))
+
+    @functools.wraps(function)
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:  # the function says better what is wrong
+            return function(*args, **kwargs)
+        asked = {name: interval for name, interval in known().items() if given.get(name) is not None}
+        scalars(function.__name__, **{name: given[name] for name in asked})
+        for name, interval in asked.items():
+            in_range(function.__name__, name, given[name], interval)
+        return function(*args, **kwargs)
+
+    return typing.cast(Function, refusing)
+
+
+def in_range(function: str, name: str, value: Any, interval: Interval) -> None:
+    """Refuses a number outside its range, where its value is known: not while it is traced.
+
+    Args:
+        function: The function that asks, for the message.
+        name: The number's name.
+        value: A Python number, or an array.
+        interval: Its range.
+
+    Raises:
+        ValueError: It is outside, or no number.
+
+    Examples:
+        >>> in_range("adam", "b1", 0.9, Interval(0, 1, high_open=True))
+        >>> in_range("adam", "b1", 1.0, Interval(0, 1, high_open=True))
+        Traceback (most recent call last):
+        ...
+        ValueError: adam: got b1=1.0; expected a number in [0, 1). Change it, or the ends of the space that it is from.
+    """
+    number = _known_values(value)
+    if number is None:
+        return
+    if number.dtype.kind not in "biuf" and number.dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        raise ValueError(f"{function}: got {name}={value!r}; expected a number {interval}. Pass a number.")
+    if not interval.holds(number):
+        raise ValueError(
+            f"{function}: got {name}={value}; expected a number {interval}. Change it, or the ends of the space that "
+            "it is from."
+        )
 
 
 def axes_of(function: str, axes: Iterable[int], shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -20,6 +20,11 @@ from typing import Any, NamedTuple
 
 # Arguments that the trainer gives: they are neither numbers nor options.
 _GIVEN = {"rngs", "example", "outputs", "classes", "self", "key"}
+# What annotations call a number: Python's words, those of `jaxopt_intro.typing`, and optax's.
+_NUMBERS = (
+    "float", "int", "Number", "AnyNumber", "Nonnegative", "Positive", "Fraction", "Decay", "AtLeastOne", "Numeric",
+    "ScalarOrSchedule",
+)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -269,10 +274,10 @@ def _is_number(parameter: inspect.Parameter) -> bool:
 def _names_a_number(annotation: Any) -> bool:
     """Whether a number is one of the annotation's alternatives; `Sequence[int]` or a function of ints is none."""
     text = annotation if isinstance(annotation, str) else str(annotation)
-    text, found = re.sub(r"\b(Optional|Union)\[", "(", text), 1
+    text, found = re.sub(r"\b(Optional|Union|Annotated)\[", "(", text), 1
     while found:
         text, found = re.subn(r"\[[^\[\]]*\]", "", text)
-    return re.search(r"\b(float|int|Number|Numeric|ScalarOrSchedule)\b", text) is not None
+    return re.search(rf"\b({'|'.join(_NUMBERS)})\b", text) is not None
 
 
 def _value_name(value: Any) -> str:

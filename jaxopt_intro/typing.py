@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 from jaxtyping import Float, Int
+
+from jaxopt_intro.checks import Interval
 
 Array: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 Number: TypeAlias = float | jax.Array
 """A Python number or a traced scalar."""
+AnyNumber: TypeAlias = Annotated[Number, Interval()]
+"""A hyperparameter that may have any value. The next ones have a range, which `checks.checked` and every sweep hold."""
+Nonnegative: TypeAlias = Annotated[Number, Interval(0)]
+Positive: TypeAlias = Annotated[Number, Interval(0, low_open=True)]
+Fraction: TypeAlias = Annotated[Number, Interval(0, 1)]
+"""In `[0, 1]`: a probability, a share, a mixture."""
+Decay: TypeAlias = Annotated[Number, Interval(0, 1, high_open=True)]
+"""In `[0, 1)`: how much of an average stays."""
+AtLeastOne: TypeAlias = Annotated[Number, Interval(1)]
 Hparams: TypeAlias = Mapping[str, Any]
 """Flat mapping from a hyperparameter's name to its value; every value may be traced."""
 Batch: TypeAlias = tuple[PyTree, PyTree]

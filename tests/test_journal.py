@@ -276,7 +276,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     code = (
         "import os, sys, time\nfrom jaxopt_intro.journal import Journal\n"
         f"run = Journal({str(tmp_path)!r})\nchild = os.fork()\n"
-        "print(child, flush=True) if child else time.sleep(60)\ntime.sleep(60)"
+        "child or print(os.getpid(), flush=True)\ntime.sleep(60)"  # the child speaks once it has let go of the lock
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_intro.augmentations.per_image import Image, Images, per_image, signed_uniform, smooth_noise
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.checks import checked
+from jaxopt_intro.typing import Array, Fraction, Nonnegative
 
 
-def brightness(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def brightness(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Makes each image lighter or darker: `image + strength * uniform(-1, 1)`.
 
     Args:
@@ -39,7 +41,8 @@ def brightness(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def contrast(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def contrast(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Pulls the pixels of each image away from their mean, or towards it.
 
         factor = (1 + strength) ** uniform(-1, 1)
@@ -69,7 +72,8 @@ def contrast(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def lighting(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def lighting(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Lights each image from a side: adds a plane through its middle with a random slope.
 
         image + strength * (u[0] * y + u[1] * x),   u ~ uniform(-1, 1),   y and x from -1 to 1 across the image
@@ -99,7 +103,8 @@ def lighting(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def occlude(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def occlude(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Covers a square of each image with the image's mean colour: cutout.
 
     The square's middle is anywhere in the image, so a part of it may lie outside, as in the paper. A pixel that is
@@ -137,7 +142,8 @@ def occlude(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def clutter(images: Images, strength: Number, *, key: Array, smoothness: Number = 0.07) -> Images:
+@checked
+def clutter(images: Images, strength: Fraction, *, key: Array, smoothness: Nonnegative = 0.07) -> Images:
     """Puts random blobs into the background of each image: what lies behind the object is no longer plain.
 
         background = 1 - distance to the border's mean colour / the largest such distance in the image
@@ -151,8 +157,8 @@ def clutter(images: Images, strength: Number, *, key: Array, smoothness: Number 
         images: Floats.
         strength: How far a background pixel goes to its blob, in `[0, 1]`. May be traced.
         key: A key for this call alone.
-        smoothness: The size of the blobs: the Gaussian's standard deviation as a share of the longer side, more than 0.
-            May be traced.
+        smoothness: The size of the blobs: the Gaussian's standard deviation as a share of the longer side, at least
+            0; less than a tenth of a pixel counts as that. May be traced.
 
     Returns:
         The images.
@@ -178,7 +184,8 @@ def clutter(images: Images, strength: Number, *, key: Array, smoothness: Number 
     return per_image(function, images, strength, key)
 
 
-def noise(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def noise(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Adds Gaussian noise to every pixel: `image + strength * normal(0, 1)`.
 
     Args:

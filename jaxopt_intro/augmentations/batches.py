@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxopt_intro.augmentations.per_image import exact_at_zero
-from jaxopt_intro.checks import scalars
+from jaxopt_intro.checks import Interval, checked
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, Labels, Number, PyTree
+from jaxopt_intro.typing import Array, Fraction, Labels, Nonnegative, Number, PyTree
 
 
 class Mixed(NamedTuple):
@@ -49,8 +49,9 @@ def of_mixed(values: Callable[[PyTree], Array], targets: PyTree) -> Array:
     return weight * own + (1 - weight) * other
 
 
+@checked
 def mixup(
-    inputs: Float[Array, "batch *rest"], targets: PyTree, strength: Number, *, key: Array
+    inputs: Float[Array, "batch *rest"], targets: PyTree, strength: Nonnegative, *, key: Array
 ) -> tuple[Float[Array, "batch *rest"], Mixed]:
     """Mixes each example with another of its batch.
 
@@ -85,7 +86,6 @@ def mixup(
         >>> mixed.shape, targets.own.tolist(), targets.weight.shape
         ((2, 1), [0, 1], (2,))
     """
-    scalars("mixup", strength=strength)
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise ValueError(
             f"mixup: got inputs of dtype {inputs.dtype}; expected floats, since mixtures are no integers. Cast them: "
@@ -103,8 +103,9 @@ def mixup(
     return exact_at_zero(strength, mixed, inputs), Mixed(targets, others, weight)
 
 
+@checked
 def label_noise(
-    inputs: PyTree, targets: Labels, strength: Number, *, key: Array, classes: Number
+    inputs: PyTree, targets: Labels, strength: Fraction, *, key: Array, classes: Annotated[Number, Interval(2)]
 ) -> tuple[PyTree, Labels]:
     """Replaces each label, with probability `strength`, by one of the other classes, all equally likely.
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxopt_intro.checks import scalars
 from jaxopt_intro.trees import at_least_float32
 from jaxopt_intro.typing import Array, Number
 
@@ -42,7 +41,6 @@ def per_image(function: Callable[[Image, Array, Array], Image], images: Images, 
             f"augmentation: got images of shape {images.shape} and dtype {images.dtype}; expected floats [batch, "
             "height, width, channels]. Add the missing axis, or cast: jnp.asarray(images, jnp.float32) / 255."
         )
-    scalars("augmentation", strength=strength)
     strength = at_least_float32(jnp.asarray(strength))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))
     changed = jax.vmap(function, (0, None, 0))(at_least_float32(images), strength, keys)

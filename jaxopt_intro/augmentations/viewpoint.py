@@ -11,12 +11,14 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Float
 
 from jaxopt_intro.augmentations.per_image import Image, Images, per_image, signed_uniform, smooth_noise
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.checks import checked
+from jaxopt_intro.typing import Array, Fraction, Nonnegative, Number
 
 Grid = Float[Array, "height width"]
 
 
-def shift(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def shift(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Moves each image by up to a share of its sides.
 
         down, right = strength * (height, width) * uniform(-1, 1)
@@ -44,7 +46,8 @@ def shift(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def rotate(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def rotate(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Turns each image about its middle: `angle = strength * uniform(-1, 1)`.
 
     Args:
@@ -69,7 +72,8 @@ def rotate(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def zoom(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def zoom(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Enlarges or shrinks each image about its middle: `factor = (1 + strength) ** uniform(-1, 1)`.
 
     Args:
@@ -94,7 +98,8 @@ def zoom(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def shear(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def shear(images: Images, strength: Nonnegative, *, key: Array) -> Images:
     """Slants each image: a row moves sideways by `strength * uniform(-1, 1)` times its distance from the middle.
 
     Args:
@@ -119,7 +124,8 @@ def shear(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def flip(images: Images, strength: Number, *, key: Array) -> Images:
+@checked
+def flip(images: Images, strength: Fraction, *, key: Array) -> Images:
     """Mirrors each image left to right with probability `strength`.
 
     Args:
@@ -144,7 +150,8 @@ def flip(images: Images, strength: Number, *, key: Array) -> Images:
     return per_image(function, images, strength, key)
 
 
-def deform(images: Images, strength: Number, *, key: Array, smoothness: Number = 0.14) -> Images:
+@checked
+def deform(images: Images, strength: Nonnegative, *, key: Array, smoothness: Nonnegative = 0.14) -> Images:
     """Bends each image like rubber: every pixel is fetched from a place that a smooth random field displaces.
 
         displacement = strength * longer side * smooth_noise(variance 1), down and right independently
@@ -157,7 +164,8 @@ def deform(images: Images, strength: Number, *, key: Array, smoothness: Number =
         strength: The displacement's root mean square along each axis, as a share of the longer side; at least 0. From
             about 0.05 on pictures become hard to read. May be traced.
         key: A key for this call alone.
-        smoothness: The Gaussian's standard deviation as a share of the longer side, more than 0. May be traced.
+        smoothness: The Gaussian's standard deviation as a share of the longer side, at least 0; less
+            than a tenth of a pixel counts as that. May be traced.
 
     Returns:
         The images.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro import routing
+from jaxopt_intro import checks, routing
 from jaxopt_intro.typing import PyTree
 
 # Skewed values: symmetric ones hide a reversed sign, equal ones a swapped element.
@@ -70,9 +70,15 @@ def subject_of(
     takes, given = arguments(role, function), dict(given or {})
     names = routing.numbers(function, constructs=role in ("optimizer", "schedule"))
     known = {n: takes[n].default for n in names if isinstance(takes[n].default, int | float)}
-    values = {n: given[n] if n in given else known.get(n) or guess for n in dict.fromkeys((*given, *names))}
-    invented = tuple(n for n in names if n not in given and n not in known)
+    # A default so small that a finite difference would leave its range is checked at 0.01.
+    usual = {n: guess if not known.get(n) else 0.01 if abs(known[n]) < 1e-3 else known[n] for n in names}
+    values = {n: given[n] if n in given else usual[n] for n in dict.fromkeys((*given, *names))}
     numbers = {n: float(v) for n, v in values.items() if v is not None}
+    legal = checks.ranges(function)  # a finite difference must stay inside
+    numbers = {
+        n: min(max(v, legal[n].low + 0.01), legal[n].high - 0.01) if n in legal else v for n, v in numbers.items()
+    }
+    invented = tuple(n for n in names if n not in given and n not in known)
     title = f"{role} {routing.own_name(function)}"
     return Subject(title, run, numbers, _piecewise(function), frozenset(positive), invented)
 

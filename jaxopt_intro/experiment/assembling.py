@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 
-from jaxopt_intro import distributions, routing, training
+from jaxopt_intro import checks, distributions, routing, training
 from jaxopt_intro.augmentations import AUGMENTATIONS
-from jaxopt_intro.checks import known_name
+from jaxopt_intro.checks import Interval, known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import PART_FIELDS, Experiment
 from jaxopt_intro.losses import LOSSES
@@ -120,6 +120,11 @@ def required(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any
     raw = _raw(experiment, dataset)
     roles = [role for role, _ in raw]
     return [_part(role, f, _without_default) for role, f in zip(roles, _bind(raw, options, {}), strict=True)]
+
+
+def ranges(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[dict[str, Interval]]:
+    """Returns the range of each number that has one, for each of the parts in the order of `Assembly.parts`."""
+    return [checks.ranges(function) for function in _bind(_raw(experiment, dataset), options, {})]
 
 
 def settings(

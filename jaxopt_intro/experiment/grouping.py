@@ -11,9 +11,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_intro import distributions, routing, training
+from jaxopt_intro.checks import Interval, in_range
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.asking import CHOICE_FIELDS, PART_FIELDS, Experiment
-from jaxopt_intro.experiment.assembling import SEVERAL, Assembly, assemble, check_targets, required, rounds_of, settings
+from jaxopt_intro.experiment.assembling import (
+    SEVERAL,
+    Assembly,
+    assemble,
+    check_targets,
+    ranges,
+    required,
+    rounds_of,
+    settings,
+)
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.space import Trial
@@ -45,12 +55,14 @@ class Finding(NamedTuple):
         canonical: The one name of each number, however it was asked for: `l2` and `penalty.strength` are the same.
         numbers: The defaults of the parts' numbers, by their canonical names.
         others: The parts' other settings.
+        ranges: The part that takes each number, and the number's name there and range, where it has one.
     """
 
     compiled: dict[str, str]
     canonical: dict[str, str]
     numbers: dict[str, float]
     others: dict[str, str]
+    ranges: dict[str, tuple[str, str, Interval]]
 
 
 class Program(NamedTuple):
@@ -95,6 +107,7 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         if kind not in findings:
             findings[kind] = _stage_one(one, dataset, options, trial)
         finding = findings[kind]
+        _in_range(trial, finding.ranges)
         fixed = {name: trial.hparams[name] for name in finding.compiled}
         program_key = (*kind, tuple(sorted(fixed.items())))
         if program_key not in known:
@@ -152,10 +165,17 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
     try:
         parts = assemble(experiment, dataset, options).parts
         routes = routing.route(parts, trial.hparams)
+        legal = {
+            name: (f"{parts[r.index].role} {parts[r.index].name}", r.argument, intervals[r.index][r.argument])
+            for intervals in [ranges(experiment, dataset, options)]
+            for name, r in routes.items()
+            if r.argument in intervals[r.index]
+        }
+        _in_range(trial, legal)
         _complete(required(experiment, dataset, options), routes)
         check_targets(assemble(experiment, dataset, options, trial.hparams), dataset)
         canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
-        return Finding(doctor.stage(shapes, trial.hparams), canonical, *settings(experiment, dataset, options))
+        return Finding(doctor.stage(shapes, trial.hparams), canonical, *settings(experiment, dataset, options), legal)
     except ValueError:
         raise
     except Exception as error:
@@ -164,6 +184,12 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         raise ValueError(
             f"{title}: when traced, a part raised {type(error).__name__}{doctor.place(error)}: {said}"
         ) from error
+
+
+def _in_range(trial: Trial, ranges: Mapping[str, tuple[str, str, Interval]]) -> None:
+    """Refuses a trial with a number outside its range: in the program it is traced, and its value not known."""
+    for name, (part, argument, interval) in ranges.items():
+        in_range(part, argument, trial.hparams[name], interval)
 
 
 def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]) -> None:

@@ -6,21 +6,23 @@ Those for yes or no, `sigmoid_cross_entropy` and `binary_focal`, are elementwise
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Real
 
-from jaxopt_intro.checks import class_labels, known_classes, same_shape
+from jaxopt_intro.checks import Interval, checked, class_labels, known_classes, same_shape
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, Labels, Number
+from jaxopt_intro.typing import Array, Fraction, Labels, Nonnegative, Number
 
 
+@checked
 def softmax_cross_entropy(
     logits: Float[Array, "*batch classes"],
     labels: Labels,
     *,
-    label_smoothing: Number = 0.0,
+    label_smoothing: Fraction = 0.0,
     class_weights: Float[Array, " classes"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Cross entropy of the softmax of logits, with label smoothing.
@@ -61,12 +63,13 @@ def softmax_cross_entropy(
     return _weighted(loss, logits, labels, class_weights, function="softmax_cross_entropy")
 
 
+@checked
 def sigmoid_cross_entropy(
     logits: Float[Array, "*shape"],
     targets: Real[Array, "*shape"],
     *,
-    label_smoothing: Number = 0.0,
-    positive_weight: Number = 1.0,
+    label_smoothing: Fraction = 0.0,
+    positive_weight: Nonnegative = 1.0,
 ) -> Float[Array, "*shape"]:
     """Cross entropy of the sigmoid of each logit: independent yes-or-no questions.
 
@@ -98,11 +101,12 @@ def sigmoid_cross_entropy(
     return positive_weight * targets * jax.nn.softplus(-logits) + (1 - targets) * jax.nn.softplus(logits)
 
 
+@checked
 def focal(
     logits: Float[Array, "*batch classes"],
     labels: Labels,
     *,
-    gamma: Number = 2.0,
+    gamma: Nonnegative = 2.0,
     class_weights: Float[Array, " classes"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Cross entropy that counts less where the right class is already probable.
@@ -134,12 +138,13 @@ def focal(
     return _weighted(loss, logits, labels, class_weights, function="focal")
 
 
+@checked
 def binary_focal(
     logits: Float[Array, "*shape"],
     targets: Real[Array, "*shape"],
     *,
-    gamma: Number = 2.0,
-    alpha: Number | None = None,
+    gamma: Nonnegative = 2.0,
+    alpha: Fraction | None = None,
 ) -> Float[Array, "*shape"]:
     """Focal loss of the sigmoid of each logit.
 
@@ -173,7 +178,10 @@ def binary_focal(
     return ones * targets * _focal(-logits, gamma) + zeros * (1 - targets) * _focal(logits, gamma)
 
 
-def poly(logits: Float[Array, "*batch classes"], labels: Labels, *, epsilon: Number = 2.0) -> Float[Array, "*batch"]:
+@checked
+def poly(
+    logits: Float[Array, "*batch classes"], labels: Labels, *, epsilon: Annotated[Number, Interval(-1)] = 2.0
+) -> Float[Array, "*batch"]:
     """Cross entropy with another weight for the first term of its expansion in 1 - p.
 
         p    = softmax(logits)[labels]
@@ -202,8 +210,9 @@ def poly(logits: Float[Array, "*batch classes"], labels: Labels, *, epsilon: Num
     return jax.nn.softplus(behind) + epsilon * jax.nn.sigmoid(behind)
 
 
+@checked
 def generalized_cross_entropy(
-    logits: Float[Array, "*batch classes"], labels: Labels, *, q: Number = 0.7
+    logits: Float[Array, "*batch classes"], labels: Labels, *, q: Fraction = 0.7
 ) -> Float[Array, "*batch"]:
     """Between cross entropy and absolute error: robust against wrong labels.
 

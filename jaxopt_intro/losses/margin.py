@@ -8,17 +8,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Real
 
-from jaxopt_intro.checks import same_shape, signs
+from jaxopt_intro.checks import checked, same_shape, signs
 from jaxopt_intro.losses.classification import check_classes, own_class, picked
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, Labels, Number
+from jaxopt_intro.typing import Array, Labels, Nonnegative, Number
 
 Signs: TypeAlias = Real[Array, "*shape"]
 """Targets that are -1 or 1."""
 
 
+@checked
 def weston_watkins(
-    scores: Float[Array, "*batch classes"], labels: Labels, *, margin: Number = 1.0
+    scores: Float[Array, "*batch classes"], labels: Labels, *, margin: Nonnegative = 1.0
 ) -> Float[Array, "*batch"]:
     """Multiclass hinge loss that sums over all wrong classes.
 
@@ -48,8 +49,9 @@ def weston_watkins(
     return jnp.sum(_violations(scores, labels, margin, function="weston_watkins"), axis=-1)
 
 
+@checked
 def squared_weston_watkins(
-    scores: Float[Array, "*batch classes"], labels: Labels, *, margin: Number = 1.0
+    scores: Float[Array, "*batch classes"], labels: Labels, *, margin: Nonnegative = 1.0
 ) -> Float[Array, "*batch"]:
     """Multiclass hinge loss that sums the squares over all wrong classes.
 
@@ -78,8 +80,9 @@ def squared_weston_watkins(
     return jnp.sum(jnp.square(_violations(scores, labels, margin, function="squared_weston_watkins")), axis=-1)
 
 
+@checked
 def crammer_singer(
-    scores: Float[Array, "*batch classes"], labels: Labels, *, margin: Number = 1.0
+    scores: Float[Array, "*batch classes"], labels: Labels, *, margin: Nonnegative = 1.0
 ) -> Float[Array, "*batch"]:
     """Multiclass hinge loss of the strongest wrong class.
 
@@ -110,7 +113,8 @@ def crammer_singer(
     return jnp.max(_violations(scores, labels, margin, function="crammer_singer"), axis=-1)
 
 
-def hinge(predictions: Float[Array, "*shape"], targets: Signs, *, margin: Number = 1.0) -> Float[Array, "*shape"]:
+@checked
+def hinge(predictions: Float[Array, "*shape"], targets: Signs, *, margin: Nonnegative = 1.0) -> Float[Array, "*shape"]:
     """Loss of the support vector machine for two classes.
 
         loss = max(0, margin - targets * predictions)
@@ -136,8 +140,9 @@ def hinge(predictions: Float[Array, "*shape"], targets: Signs, *, margin: Number
     return jnp.maximum(0.0, margin - _agreement(predictions, targets, function="hinge"))
 
 
+@checked
 def squared_hinge(
-    predictions: Float[Array, "*shape"], targets: Signs, *, margin: Number = 1.0
+    predictions: Float[Array, "*shape"], targets: Signs, *, margin: Nonnegative = 1.0
 ) -> Float[Array, "*shape"]:
     """The square of the hinge loss: differentiable everywhere.
 
@@ -164,8 +169,9 @@ def squared_hinge(
     return jnp.square(jnp.maximum(0.0, margin - _agreement(predictions, targets, function="squared_hinge")))
 
 
+@checked
 def smoothed_hinge(
-    predictions: Float[Array, "*shape"], targets: Signs, *, margin: Number = 1.0, smoothing: Number = 1.0
+    predictions: Float[Array, "*shape"], targets: Signs, *, margin: Nonnegative = 1.0, smoothing: Nonnegative = 1.0
 ) -> Float[Array, "*shape"]:
     """Hinge loss whose kink is rounded by a parabola of width `smoothing`.
 

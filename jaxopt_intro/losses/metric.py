@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxopt_intro.checks import vectors
+from jaxopt_intro.checks import checked, vectors
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.typing import Array, AtLeastOne, Nonnegative, Number, Positive
 
 
 def cosine(
@@ -41,13 +41,14 @@ def cosine(
     return 1 - jnp.sum(_unit(predictions) * _unit(targets), axis=-1)
 
 
+@checked
 def triplet(
     anchors: Float[Array, "*batch features"],
     positives: Float[Array, "*batch features"],
     negatives: Float[Array, "*batch features"],
     *,
-    margin: Number = 1.0,
-    degree: Number = 2.0,
+    margin: Nonnegative = 1.0,
+    degree: AtLeastOne = 2.0,
 ) -> Float[Array, "*batch"]:
     """The positive must be nearer to the anchor than the negative, by a margin.
 
@@ -87,8 +88,9 @@ def triplet(
     return jnp.maximum(0.0, near - far + margin)
 
 
+@checked
 def nt_xent(
-    embeddings: Float[Array, "batch features"], groups: Int[Array, " batch"], *, temperature: Number = 0.1
+    embeddings: Float[Array, "batch features"], groups: Int[Array, " batch"], *, temperature: Positive = 0.1
 ) -> Float[Array, " batch"]:
     """Normalized, temperature-scaled cross entropy: each example must find its own group in the batch.
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Real
 
-from jaxopt_intro.checks import same_shape
+from jaxopt_intro.checks import checked, same_shape
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.typing import Array, Fraction, Nonnegative
 
 
 def squared(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -88,8 +88,9 @@ def absolute(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]
     return _magnitude(_error(predictions, targets, function="absolute"))
 
 
+@checked
 def huber(
-    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, delta: Number = 1.0
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, delta: Nonnegative = 1.0
 ) -> Float[Array, "*shape"]:
     """Half the squared error near 0, linear beyond `delta`.
 
@@ -153,8 +154,9 @@ def log_cosh(predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"]
     return jnp.where(size < 1, near, far)
 
 
+@checked
 def quantile(
-    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, level: Number = 0.5
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, level: Fraction = 0.5
 ) -> Float[Array, "*shape"]:
     """The pinball loss, least in the mean at the targets' quantile.
 
@@ -183,8 +185,9 @@ def quantile(
     return jnp.maximum(level * error, (level - 1) * error)
 
 
+@checked
 def epsilon_insensitive(
-    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, epsilon: Number = 0.1
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"], *, epsilon: Nonnegative = 0.1
 ) -> Float[Array, "*shape"]:
     """The absolute error beyond `epsilon`.
 

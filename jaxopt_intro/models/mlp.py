@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from flax import nnx
 
-from jaxopt_intro.checks import known_name
+from jaxopt_intro.checks import checked, known_name
 from jaxopt_intro.models.from_nnx import from_nnx
 from jaxopt_intro.models.layers import Dropout
-from jaxopt_intro.typing import Array, Model, Number
+from jaxopt_intro.typing import Array, Fraction, Model, Number
 
 ACTIVATIONS = {"elu": nnx.elu, "gelu": nnx.gelu, "relu": nnx.relu, "silu": nnx.silu, "tanh": nnx.tanh}
 KERNEL_INIT = nnx.initializers.he_normal()
@@ -46,8 +46,9 @@ class MLP(nnx.Module):
         return self.output(x)
 
 
+@checked
 def mlp(
-    *, outputs: int, widths: Sequence[int] | int = (256,), activation: str = "relu", dropout: Number | None = None
+    *, outputs: int, widths: Sequence[int] | int = (256,), activation: str = "relu", dropout: Fraction | None = None
 ) -> Model:
     """A multilayer perceptron on flattened inputs; hidden kernels start by He, the last one by LeCun.
 

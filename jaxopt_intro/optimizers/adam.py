@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxopt_intro.checks import checked
 from jaxopt_intro.optimizers.sgd import descend
 from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
-from jaxopt_intro.typing import Array, Number, PyTree, Scalar
+from jaxopt_intro.typing import Array, Decay, Nonnegative, Number, Positive, PyTree, Scalar
 
 
 class AdamState(NamedTuple):
@@ -21,7 +22,8 @@ class AdamState(NamedTuple):
     nu: PyTree
 
 
-def scale_by_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -> optax.GradientTransformation:
+@checked
+def scale_by_adam(b1: Decay = 0.9, b2: Decay = 0.999, eps: Nonnegative = 1e-8) -> optax.GradientTransformation:
     """Scales by the bias-corrected moments: `mu_hat / (sqrt(nu_hat) + eps)`.
 
     Where both moments of an element are 0, its output is 0, also at `eps = 0`, and all derivatives are finite.
@@ -56,8 +58,9 @@ def scale_by_adam(b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8) -> o
     return optax.GradientTransformation(init, update)
 
 
+@checked
 def adam(
-    *, learning_rate: Number, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8
+    *, learning_rate: Nonnegative, b1: Decay = 0.9, b2: Decay = 0.999, eps: Nonnegative = 1e-8
 ) -> optax.GradientTransformation:
     """Adam.
 
@@ -88,7 +91,8 @@ def adam(
     return optax.chain(scale_by_adam(b1, b2, eps), descend(learning_rate))
 
 
-def adam_metric(state: PyTree, *, b2: Number = 0.999, eps: Number = 1e-8) -> PyTree:
+@checked
+def adam_metric(state: PyTree, *, b2: Decay = 0.999, eps: Positive = 1e-8) -> PyTree:
     """Returns what Adam divides each element's step by, `sqrt(nu_hat) + eps`: the metric for `proximal`.
 
     Args:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from jaxopt_intro.checks import checked
 from jaxopt_intro.optimizers.sgd import descend
 from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
-from jaxopt_intro.typing import Number, PyTree
+from jaxopt_intro.typing import Decay, Nonnegative, PyTree
 
 
 class MomentumState(NamedTuple):
@@ -18,7 +19,8 @@ class MomentumState(NamedTuple):
     velocity: PyTree
 
 
-def scale_by_momentum(momentum: Number) -> optax.GradientTransformation:
+@checked
+def scale_by_momentum(momentum: Decay) -> optax.GradientTransformation:
     """Accumulates a velocity: `velocity = momentum * velocity + updates`.
 
     Args:
@@ -48,7 +50,8 @@ def scale_by_momentum(momentum: Number) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def momentum(*, learning_rate: Number, momentum: Number = 0.9) -> optax.GradientTransformation:
+@checked
+def momentum(*, learning_rate: Nonnegative, momentum: Decay = 0.9) -> optax.GradientTransformation:
     """Gradient descent with momentum.
 
         velocity = momentum * velocity + learning_rate * grads

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import optax
 
+from jaxopt_intro.checks import checked
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Number, PyTree
+from jaxopt_intro.typing import Nonnegative, PyTree
 
 
-def descend(learning_rate: Number) -> optax.GradientTransformation:
+@checked
+def descend(learning_rate: Nonnegative) -> optax.GradientTransformation:
     """Turns a direction into a step: `-learning_rate * direction`, cast to the dtype of the parameters.
 
     Args:
@@ -34,7 +36,8 @@ def descend(learning_rate: Number) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def sgd(*, learning_rate: Number) -> optax.GradientTransformation:
+@checked
+def sgd(*, learning_rate: Nonnegative) -> optax.GradientTransformation:
     """Stochastic gradient descent: `params -= learning_rate * grads`.
 
     Args:

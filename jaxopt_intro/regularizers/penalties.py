@@ -17,14 +17,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxopt_intro.checks import axes_of, scalars
+from jaxopt_intro.checks import axes_of, checked
 from jaxopt_intro.regularizers import spectral
 from jaxopt_intro.regularizers.leaves import factors_like, left_out
 from jaxopt_intro.trees import at_least_float32, norm_and_direction, unit_axes
-from jaxopt_intro.typing import Array, Number, PyTree, Scalar
+from jaxopt_intro.typing import Array, Fraction, Nonnegative, Number, PyTree, Scalar
 
 
-def l1(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Scalar:
+@checked
+def l1(params: PyTree, *, strength: Nonnegative, factors: PyTree | None = None) -> Scalar:
     """The sum of absolute values: `strength * sum(factors * abs(params))`.
 
     Its derivative at 0 is taken as 0. Exact zeros come from a proximal step, not from this penalty's gradient.
@@ -47,7 +48,8 @@ def l1(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Sc
     return _weighted_sum(lambda path, p: _absolute(p), params, strength, factors, "l1")
 
 
-def l2(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Scalar:
+@checked
+def l2(params: PyTree, *, strength: Nonnegative, factors: PyTree | None = None) -> Scalar:
     """Half the sum of squares: `strength * 0.5 * sum(factors * params ** 2)`.
 
     Its gradient is `strength * params`, as with an optimizer's coupled weight decay. CS231n writes the penalty
@@ -71,7 +73,10 @@ def l2(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Sc
     return _weighted_sum(lambda path, p: 0.5 * jnp.square(p), params, strength, factors, "l2")
 
 
-def elastic_net(params: PyTree, *, strength: Number, l1_ratio: Number = 0.5, factors: PyTree | None = None) -> Scalar:
+@checked
+def elastic_net(
+    params: PyTree, *, strength: Nonnegative, l1_ratio: Fraction = 0.5, factors: PyTree | None = None
+) -> Scalar:
     """The elastic net, a mixture of `l1` and `l2`.
 
         penalty = strength * sum(factors * (l1_ratio * abs(params) + (1 - l1_ratio) * 0.5 * params ** 2))
@@ -96,7 +101,6 @@ def elastic_net(params: PyTree, *, strength: Number, l1_ratio: Number = 0.5, fac
         >>> elastic_net({"kernel": jnp.array([[1.0, -2.0]])}, strength=0.5, l1_ratio=0.25).tolist()
         1.3125
     """
-    scalars("elastic_net", l1_ratio=l1_ratio)
 
     def mixed(path: tuple[Any, ...], p: Array) -> Array:
         return l1_ratio * _absolute(p) + (1 - l1_ratio) * 0.5 * jnp.square(p)
@@ -104,8 +108,9 @@ def elastic_net(params: PyTree, *, strength: Number, l1_ratio: Number = 0.5, fac
     return _weighted_sum(mixed, params, strength, factors, "elastic_net")
 
 
+@checked
 def group_lasso(
-    params: PyTree, *, strength: Number, axes: Sequence[int] | None = None, factors: PyTree | None = None
+    params: PyTree, *, strength: Nonnegative, axes: Sequence[int] | None = None, factors: PyTree | None = None
 ) -> Scalar:
     """The sum of the norms of groups, which makes whole groups zero.
 
@@ -143,7 +148,8 @@ def group_lasso(
     return _weighted_sum(of_groups, params, strength, factors, "group_lasso")
 
 
-def nuclear(params: PyTree, *, strength: Number, factors: PyTree | None = None) -> Scalar:
+@checked
+def nuclear(params: PyTree, *, strength: Nonnegative, factors: PyTree | None = None) -> Scalar:
     """The sum of singular values, which makes kernels of low rank: `strength * sum(factors * nuclear norm)`.
 
     A kernel is the matrix `[inputs, outputs]`, a convolution's `[window and inputs, outputs]`; a vector is one column.
@@ -173,12 +179,13 @@ def nuclear(params: PyTree, *, strength: Number, factors: PyTree | None = None) 
     return _weighted_sum(norm, params, strength, factors, "nuclear")
 
 
+@checked
 def gradient_penalty(
     function: Callable[[Any], Array],
     inputs: Float[Array, "batch *shape"],
     *,
-    strength: Number,
-    target: Number = 0.0,
+    strength: Nonnegative,
+    target: Nonnegative = 0.0,
 ) -> Scalar:
     """Penalizes how fast a function changes with its inputs; unlike the others, of a function and not of parameters.
 
@@ -208,7 +215,6 @@ def gradient_penalty(
         >>> gradient_penalty(score, jnp.ones((5, 2)), strength=0.5, target=1.0).tolist()
         8.0
     """
-    scalars("gradient_penalty", strength=strength, target=target)
     values, pull = jax.vjp(function, inputs)
     if jnp.shape(values) != inputs.shape[:1]:
         raise ValueError(
@@ -233,7 +239,6 @@ def _weighted_sum(
     name: str,
 ) -> Scalar:
     """Returns `strength * sum of factor * sum(function(path, leaf))`, in float32 or wider."""
-    scalars(name, strength=strength)
 
     def term(path: tuple[Any, ...], leaf: Array, factor: Number) -> Scalar:
         if left_out(leaf, factor):

@@ -19,13 +19,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_intro import trees
-from jaxopt_intro.checks import scalars
+from jaxopt_intro.checks import checked
 from jaxopt_intro.regularizers.leaves import factors_like, left_out
 from jaxopt_intro.trees import at_least_float32, norm_and_direction, unit_axes
-from jaxopt_intro.typing import Array, Number, PyTree
+from jaxopt_intro.typing import AnyNumber, Array, Nonnegative, Number, PyTree
 
 
-def max_norm(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def max_norm(tree: PyTree, *, radius: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Shortens each unit's weights to a norm of at most `radius`.
 
         unit *= min(1, radius / norm(unit))
@@ -50,7 +51,7 @@ def max_norm(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> 
         [[1.5, 0.25], [2.0, 0.5]]
     """
     factors = trees.kernels(tree) if factors is None else factors
-    return _each(lambda path, x: _shortened(x, radius, unit_axes(path, x)), tree, factors, "max_norm", radius=radius)
+    return _each(lambda path, x: _shortened(x, radius, unit_axes(path, x)), tree, factors, "max_norm")
 
 
 def unit_norm(tree: PyTree, *, factors: PyTree | None = None) -> PyTree:
@@ -76,7 +77,8 @@ def unit_norm(tree: PyTree, *, factors: PyTree | None = None) -> PyTree:
     return _each(lambda path, x: norm_and_direction(x, unit_axes(path, x))[1], tree, factors, "unit_norm")
 
 
-def l2_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def l2_ball(tree: PyTree, *, radius: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Shortens each leaf, as one vector, to a Euclidean norm of at most `radius`.
 
     Args:
@@ -94,10 +96,11 @@ def l2_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> P
         >>> l2_ball(jnp.array([3.0, -4.0]), radius=2.5).tolist()
         [1.5, -2.0]
     """
-    return _each(lambda path, x: _shortened(x, radius, tuple(range(x.ndim))), tree, factors, "l2_ball", radius=radius)
+    return _each(lambda path, x: _shortened(x, radius, tuple(range(x.ndim))), tree, factors, "l2_ball")
 
 
-def linf_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def linf_ball(tree: PyTree, *, radius: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Clips every element to `[-radius, radius]`.
 
     Args:
@@ -115,10 +118,11 @@ def linf_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) ->
         >>> linf_ball(jnp.array([0.5, -4.0]), radius=1.0).tolist()
         [0.5, -1.0]
     """
-    return _each(lambda path, x: _clipped(x, -radius, radius), tree, factors, "linf_ball", radius=radius)
+    return _each(lambda path, x: _clipped(x, -radius, radius), tree, factors, "linf_ball")
 
 
-def box(tree: PyTree, *, low: Number, high: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def box(tree: PyTree, *, low: AnyNumber, high: AnyNumber, factors: PyTree | None = None) -> PyTree:
     """Clips every element to `[low, high]`.
 
     Args:
@@ -137,7 +141,7 @@ def box(tree: PyTree, *, low: Number, high: Number, factors: PyTree | None = Non
         >>> box(jnp.array([0.5, -4.0, 3.0]), low=-1.0, high=2.0).tolist()
         [0.5, -1.0, 2.0]
     """
-    return _each(lambda path, x: _clipped(x, low, high), tree, factors, "box", low=low, high=high)
+    return _each(lambda path, x: _clipped(x, low, high), tree, factors, "box")
 
 
 def nonnegative(tree: PyTree, *, factors: PyTree | None = None) -> PyTree:
@@ -160,7 +164,8 @@ def nonnegative(tree: PyTree, *, factors: PyTree | None = None) -> PyTree:
     return _each(lambda path, x: jnp.where(x < 0, 0.0, x), tree, factors, "nonnegative")
 
 
-def simplex(tree: PyTree, *, radius: Number = 1.0, factors: PyTree | None = None) -> PyTree:
+@checked
+def simplex(tree: PyTree, *, radius: Nonnegative = 1.0, factors: PyTree | None = None) -> PyTree:
     """Moves each leaf, as one vector, to the simplex: elements at least 0 whose sum is `radius`.
 
         out = max(leaf - theta, 0), with theta such that sum(out) = radius
@@ -184,10 +189,11 @@ def simplex(tree: PyTree, *, radius: Number = 1.0, factors: PyTree | None = None
     def on_simplex(path: tuple[Any, ...], x: Array) -> Array:
         return _on_simplex(x.ravel(), radius).reshape(x.shape)
 
-    return _each(on_simplex, tree, factors, "simplex", radius=radius)
+    return _each(on_simplex, tree, factors, "simplex")
 
 
-def l1_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def l1_ball(tree: PyTree, *, radius: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Moves each leaf, as one vector, into the ball where its absolute values sum to at most `radius`.
 
     Args:
@@ -211,7 +217,7 @@ def l1_ball(tree: PyTree, *, radius: Number, factors: PyTree | None = None) -> P
         outside = jnp.sum(size) > radius
         return jnp.where(outside, jnp.sign(x) * _on_simplex(size.ravel(), radius).reshape(x.shape), x)
 
-    return _each(ball, tree, factors, "l1_ball", radius=radius)
+    return _each(ball, tree, factors, "l1_ball")
 
 
 def _clipped(x: Array, low: Number, high: Number) -> Array:
@@ -240,10 +246,8 @@ def _each(
     tree: PyTree,
     factors: PyTree | None,
     name: str,
-    **numbers: Number,
 ) -> PyTree:
     """Calls `project(path, leaf)` for each leaf in float32 or wider, but leaves those of factor 0 alone."""
-    scalars(name, **numbers)
 
     def projected(path: tuple[Any, ...], leaf: Array, factor: Number) -> Array:
         if left_out(leaf, factor):

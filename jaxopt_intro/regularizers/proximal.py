@@ -19,14 +19,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxopt_intro.checks import axes_of, scalars
+from jaxopt_intro.checks import axes_of, checked, scalars
 from jaxopt_intro.regularizers import projections, spectral
 from jaxopt_intro.regularizers.leaves import factors_like, left_out
 from jaxopt_intro.trees import at_least_float32, norm_and_direction, unit_axes
-from jaxopt_intro.typing import Array, Number, PyTree
+from jaxopt_intro.typing import Array, Fraction, Nonnegative, Number, PyTree
 
 
-def l1(tree: PyTree, step: Number | PyTree, *, strength: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def l1(tree: PyTree, step: Number | PyTree, *, strength: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Soft thresholding: moves every element by `step * strength` toward 0, and to exactly 0 if that is nearer.
 
         prox = sign(tree) * max(abs(tree) - step * strength * factors, 0)
@@ -51,7 +52,8 @@ def l1(tree: PyTree, step: Number | PyTree, *, strength: Number, factors: PyTree
     return _each(lambda path, x, t: _soft(x, t), tree, step, strength, factors, "proximal.l1")
 
 
-def l2(tree: PyTree, step: Number | PyTree, *, strength: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def l2(tree: PyTree, step: Number | PyTree, *, strength: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Shrinks toward 0, an implicit weight decay: `tree / (1 + step * strength * factors)`.
 
     Args:
@@ -73,12 +75,13 @@ def l2(tree: PyTree, step: Number | PyTree, *, strength: Number, factors: PyTree
     return _each(lambda path, x, t: x / (1 + t), tree, step, strength, factors, "proximal.l2")
 
 
+@checked
 def elastic_net(
     tree: PyTree,
     step: Number | PyTree,
     *,
-    strength: Number,
-    l1_ratio: Number = 0.5,
+    strength: Nonnegative,
+    l1_ratio: Fraction = 0.5,
     factors: PyTree | None = None,
 ) -> PyTree:
     """Soft thresholding, then shrinking: the operator of the elastic net in scikit-learn's convention.
@@ -103,7 +106,6 @@ def elastic_net(
         >>> elastic_net(jnp.array([2.0, -0.25]), 1.0, strength=2.0, l1_ratio=0.5).tolist()
         [0.5, 0.0]
     """
-    scalars("proximal.elastic_net", l1_ratio=l1_ratio)
 
     def prox(path: tuple[Any, ...], x: Array, t: Array) -> Array:
         return _soft(x, t * l1_ratio) / (1 + t * (1 - l1_ratio))
@@ -111,11 +113,12 @@ def elastic_net(
     return _each(prox, tree, step, strength, factors, "proximal.elastic_net")
 
 
+@checked
 def group_lasso(
     tree: PyTree,
     step: Number,
     *,
-    strength: Number,
+    strength: Nonnegative,
     axes: Sequence[int] | None = None,
     factors: PyTree | None = None,
 ) -> PyTree:
@@ -152,7 +155,8 @@ def group_lasso(
     return _each(prox, tree, step, strength, factors, "proximal.group_lasso", separable=False)
 
 
-def nuclear(tree: PyTree, step: Number, *, strength: Number, factors: PyTree | None = None) -> PyTree:
+@checked
+def nuclear(tree: PyTree, step: Number, *, strength: Nonnegative, factors: PyTree | None = None) -> PyTree:
     """Singular value thresholding: soft thresholding of each kernel's singular values, which lowers its rank.
 
         prox = U max(s - step * strength * factors, 0) V'
@@ -220,7 +224,6 @@ def _each(
     separable: bool = True,
 ) -> PyTree:
     """Calls `prox(path, leaf, step * strength * factor)` for each leaf in float32 or wider; 0 lets inf be."""
-    scalars(name, strength=strength)
     factors, steps = factors_like(tree, factors, name), _steps_like(tree, step, name, separable=separable)
 
     def moved(path: tuple[Any, ...], leaf: Array, step: Number, factor: Number) -> Array:

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxopt_intro.checks import axes_of, scalars
+from jaxopt_intro.checks import axes_of, checked
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.typing import Array, Fraction, Nonnegative
 
 
+@checked
 def dropout(
-    x: Float[Array, "*shape"], rate: Number, *, key: Array, broadcast_dims: Sequence[int] = ()
+    x: Float[Array, "*shape"], rate: Fraction, *, key: Array, broadcast_dims: Sequence[int] = ()
 ) -> Float[Array, "*shape"]:
     """Drops each element with probability `rate` and scales the others so that the mean stays.
 
@@ -45,7 +46,6 @@ def dropout(
         >>> dropout(jnp.ones(3), 1.0, key=jax.random.key(0)).tolist()
         [0.0, 0.0, 0.0]
     """
-    scalars("dropout", rate=rate)
     together = axes_of("dropout", broadcast_dims, x.shape)
     shape = tuple(1 if axis in together else size for axis, size in enumerate(x.shape))
     kept = jax.random.uniform(key, shape) >= rate
@@ -54,8 +54,9 @@ def dropout(
     return jnp.where(kept, (at_least_float32(x) * scale).astype(x.dtype), jnp.zeros_like(x))
 
 
+@checked
 def spatial_dropout(
-    x: Float[Array, "batch *space channels"], rate: Number, *, key: Array
+    x: Float[Array, "batch *space channels"], rate: Fraction, *, key: Array
 ) -> Float[Array, "batch *space channels"]:
     """Drops whole channels of each example with probability `rate` and scales the others so that the mean stays.
 
@@ -90,7 +91,8 @@ def spatial_dropout(
     return dropout(x, rate, key=key, broadcast_dims=range(1, x.ndim - 1))
 
 
-def stochastic_depth(x: Float[Array, "batch *shape"], rate: Number, *, key: Array) -> Float[Array, "batch *shape"]:
+@checked
+def stochastic_depth(x: Float[Array, "batch *shape"], rate: Fraction, *, key: Array) -> Float[Array, "batch *shape"]:
     """Drops the whole residual branch of an example with probability `rate`.
 
         out = shortcut + stochastic_depth(branch), where stochastic_depth is
@@ -123,7 +125,8 @@ def stochastic_depth(x: Float[Array, "batch *shape"], rate: Number, *, key: Arra
     return dropout(x, rate, key=key, broadcast_dims=range(1, x.ndim))
 
 
-def gaussian_noise(x: Float[Array, "*shape"], stddev: Number, *, key: Array) -> Float[Array, "*shape"]:
+@checked
+def gaussian_noise(x: Float[Array, "*shape"], stddev: Nonnegative, *, key: Array) -> Float[Array, "*shape"]:
     """Adds normal noise to each element: `x + stddev * normal(key)`.
 
     At 0 it returns `x`. The derivative with respect to `stddev` is pathwise, which here is right in expectation.
@@ -146,6 +149,5 @@ def gaussian_noise(x: Float[Array, "*shape"], stddev: Number, *, key: Array) -> 
         >>> gaussian_noise(jnp.ones(2), 0.0, key=jax.random.key(0)).tolist()
         [1.0, 1.0]
     """
-    scalars("gaussian_noise", stddev=stddev)
     wide = at_least_float32(x)
     return (wide + stddev * jax.random.normal(key, x.shape, wide.dtype)).astype(x.dtype)

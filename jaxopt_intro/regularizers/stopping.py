@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxopt_intro.checks import scalars
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.checks import in_range, ranges, scalars
+from jaxopt_intro.typing import Array, Nonnegative, Number
 
 
 class EarlyStoppingState(NamedTuple):
@@ -52,11 +52,17 @@ class EarlyStopping(NamedTuple):
         (True, 2.0)
     """
 
-    patience: Number
-    min_delta: Number = 0.0
+    patience: Nonnegative
+    min_delta: Nonnegative = 0.0
 
     def init(self) -> EarlyStoppingState:
-        """Returns the state before the first value."""
+        """Returns the state before the first value.
+
+        Raises:
+            ValueError: A number is outside its range.
+        """
+        for name, interval in ranges(EarlyStopping).items():
+            in_range("EarlyStopping", name, getattr(self, name), interval)
         return EarlyStoppingState(jnp.full((), jnp.inf), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
     def update(self, state: EarlyStoppingState, value: Number) -> tuple[EarlyStoppingState, Array]:

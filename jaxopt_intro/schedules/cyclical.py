@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxopt_intro.checks import checked
 from jaxopt_intro.schedules.curves import Schedule, divisor, ease, mix, power, real
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.typing import Array, Fraction, Nonnegative
 
 
+@checked
 def triangular(
-    *, half_cycle: Number, low: Number = 0.0, cycle_factor: Number = 1.0, step_factor: Number = 1.0
+    *, half_cycle: Nonnegative, low: Nonnegative = 0.0, cycle_factor: Fraction = 1.0, step_factor: Fraction = 1.0
 ) -> Schedule:
     """Straight lines from `low` up to 1 and back, for ever; the height may fall by the cycle or by the step.
 
@@ -54,8 +56,9 @@ def triangular(
     return schedule
 
 
+@checked
 def warm_restarts(
-    *, first_cycle: Number, t_mult: Number = 1.0, end: Number = 0.0, cycle_factor: Number = 1.0
+    *, first_cycle: Nonnegative, t_mult: Nonnegative = 1.0, end: Nonnegative = 0.0, cycle_factor: Fraction = 1.0
 ) -> Schedule:
     """Half cosine waves from 1 to `end`, each `t_mult` times as long as the last: SGDR.
 

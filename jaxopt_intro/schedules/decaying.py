@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxopt_intro.checks import checked
 from jaxopt_intro.schedules.curves import Schedule, divisor, ease, mix, power, progress, real
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.typing import Array, Nonnegative
 
 
 def constant() -> Schedule:
@@ -26,7 +27,8 @@ def constant() -> Schedule:
     return lambda step: jnp.ones_like(real(step))
 
 
-def linear(*, length: Number, end: Number = 0.0) -> Schedule:
+@checked
+def linear(*, length: Nonnegative, end: Nonnegative = 0.0) -> Schedule:
     """A straight line from 1 to `end`, which then stays.
 
         done   = clip(step / length, 0, 1)
@@ -49,7 +51,8 @@ def linear(*, length: Number, end: Number = 0.0) -> Schedule:
     return lambda step: mix(1.0, end, progress(step, length))
 
 
-def polynomial(*, length: Number, exponent: Number = 2.0, end: Number = 0.0) -> Schedule:
+@checked
+def polynomial(*, length: Nonnegative, exponent: Nonnegative = 2.0, end: Nonnegative = 0.0) -> Schedule:
     """A power of the steps left, from 1 to `end`, which then stays.
 
         factor = end + (1 - end) * (1 - clip(step / length, 0, 1)) ** exponent
@@ -72,7 +75,8 @@ def polynomial(*, length: Number, exponent: Number = 2.0, end: Number = 0.0) -> 
     return lambda step: mix(end, 1.0, power(1 - progress(step, length), exponent))
 
 
-def exponential(*, rate: Number, length: Number = 1.0, end: Number = 0.0) -> Schedule:
+@checked
+def exponential(*, rate: Nonnegative, length: Nonnegative = 1.0, end: Nonnegative = 0.0) -> Schedule:
     """Falls by the same rate in every `length` steps, continuously, and never below `end`.
 
         factor = max(rate ** (step / length), end)
@@ -136,7 +140,8 @@ def piecewise(*, boundaries: Float[Array, " pieces"], factors: Float[Array, " pi
     return schedule
 
 
-def step_decay(*, every: Number, rate: Number) -> Schedule:
+@checked
+def step_decay(*, every: Nonnegative, rate: Nonnegative) -> Schedule:
     """Falls by `rate` at once after every so many steps.
 
         factor = rate ** floor(step / every)
@@ -159,7 +164,8 @@ def step_decay(*, every: Number, rate: Number) -> Schedule:
     return lambda step: power(rate, jax.lax.stop_gradient(jnp.floor_divide(real(step), divisor(every))))
 
 
-def cosine(*, length: Number, end: Number = 0.0) -> Schedule:
+@checked
+def cosine(*, length: Nonnegative, end: Nonnegative = 0.0) -> Schedule:
     """Half a cosine wave from 1 to `end`, which then stays.
 
         factor = end + (1 - end) * (1 + cos(pi * clip(step / length, 0, 1))) / 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jaxopt_intro.checks import checked
 from jaxopt_intro.schedules.curves import Schedule, ease, mix, progress, real
-from jaxopt_intro.typing import Array, Number
+from jaxopt_intro.typing import Array, Fraction, Nonnegative
 
 
-def with_warmup(schedule: Schedule, *, length: Number, start: Number = 0.0) -> Schedule:
+@checked
+def with_warmup(schedule: Schedule, *, length: Nonnegative, start: Nonnegative = 0.0) -> Schedule:
     """Rises in a straight line to a schedule's first factor, then runs the schedule from its own step 0.
 
         factor = (start + (1 - start) * clip(step / length, 0, 1)) * schedule(max(step - length, 0))
@@ -39,7 +41,8 @@ def with_warmup(schedule: Schedule, *, length: Number, start: Number = 0.0) -> S
     return warmed
 
 
-def warmup(*, warmup: Number, start: Number = 0.0) -> Schedule:
+@checked
+def warmup(*, warmup: Nonnegative, start: Nonnegative = 0.0) -> Schedule:
     """Rises in a straight line to 1, which then stays: to be multiplied with a schedule that falls.
 
         factor = start + (1 - start) * clip(step / warmup, 0, 1)
@@ -63,7 +66,8 @@ def warmup(*, warmup: Number, start: Number = 0.0) -> Schedule:
     return lambda step: mix(start, 1.0, progress(real(step), warmup))
 
 
-def inverse_sqrt(*, warmup: Number) -> Schedule:
+@checked
+def inverse_sqrt(*, warmup: Nonnegative) -> Schedule:
     """Rises in a straight line, then falls with the root of the step: the Transformer's (Noam) schedule.
 
         factor = min((step + 1) / warmup, sqrt(warmup / (step + 1)))
@@ -92,8 +96,14 @@ def inverse_sqrt(*, warmup: Number) -> Schedule:
     return schedule
 
 
+@checked
 def one_cycle(
-    *, length: Number, peak_at: Number = 0.3, back_at: Number = 0.85, start: Number = 0.04, end: Number = 4e-6
+    *,
+    length: Nonnegative,
+    peak_at: Fraction = 0.3,
+    back_at: Fraction = 0.85,
+    start: Nonnegative = 0.04,
+    end: Nonnegative = 4e-6,
 ) -> Schedule:
     """Three straight lines: `start` up to 1, back to `start`, and down to `end`, which then stays.
 
@@ -126,7 +136,10 @@ def one_cycle(
     return schedule
 
 
-def one_cycle_cosine(*, length: Number, peak_at: Number = 0.3, start: Number = 0.04, end: Number = 4e-6) -> Schedule:
+@checked
+def one_cycle_cosine(
+    *, length: Nonnegative, peak_at: Fraction = 0.3, start: Nonnegative = 0.04, end: Nonnegative = 4e-6
+) -> Schedule:
     """Two half cosine waves: `start` up to 1, and down to `end`, which then stays.
 
     Args:
@@ -156,7 +169,10 @@ def one_cycle_cosine(*, length: Number, peak_at: Number = 0.3, start: Number = 0
     return schedule
 
 
-def warmup_stable_decay(*, length: Number, warmup: Number, decay: Number, end: Number = 0.0) -> Schedule:
+@checked
+def warmup_stable_decay(
+    *, length: Nonnegative, warmup: Nonnegative, decay: Nonnegative, end: Nonnegative = 0.0
+) -> Schedule:
     """A straight line up, a plateau at 1, and a straight line down to `end`, which then stays.
 
         up     = clip(step / warmup, 0, 1)

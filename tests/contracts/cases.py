@@ -71,11 +71,13 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def default_numbers(function: Callable[..., Any], names: tuple[str, ...]) -> dict[str, float]:
-    """Returns each number's default; 0.1 where there is none, or where it is 0: off."""
+    """Returns each number's default; 0.1 where there is none, or where it is 0: off.
+
+    Where it is so small that a finite difference would leave its range, and float32 would not see it, 0.01.
+    """
     takes = routing.parameters(function)
-    return {
-        n: takes[n].default if isinstance(takes[n].default, int | float) and takes[n].default else 0.1 for n in names
-    }
+    found = {n: takes[n].default for n in names if isinstance(takes[n].default, int | float)}
+    return {n: 0.1 if not found.get(n) else 0.01 if abs(found[n]) < 1e-3 else found[n] for n in names}
 
 
 def values_of(default: Any) -> np.ndarray:

@@ -26,7 +26,8 @@ from tests.contracts.cases import (
 )
 
 STEP = 1e-6
-# A central difference is off by its curvature, STEP**2, and by the rounding of two values over 2 * STEP: 1e-10.
+# A difference of four values is off by STEP**4, and by their rounding over 2 * STEP: 1e-10. Of two, STEP**2 over the
+# square of the distance to the end of a range: too much for a decay of .999.
 TOLERANCE = 1e-7
 
 
@@ -47,11 +48,13 @@ def test_derivatives_are_finite_differences(case: Case):
         return jax.grad(value)(at), jax.jacfwd(value)(at), jax.vmap(value)(rows)
 
     at = {name: jnp.float64(v) for name, v in case.defaults.items()}
-    moved = [{**at, name: x} for name, v in at.items() for x in (v + STEP, v - STEP, 0.5 * v)]
+    steps = (STEP, -STEP, 2 * STEP, -2 * STEP)
+    moved = [{**at, name: x} for name, v in at.items() for x in (*(v + s for s in steps), 0.5 * v)]
     backward, forward, values = ask(at, jax.tree.map(lambda *x: jnp.stack(x), at, *moved))
-    here, others = values[0], values[1:].reshape(-1, 3)
-    for name, (above, below, elsewhere) in zip(at, others, strict=True):
-        difference = (above - below) / (2 * STEP)
+    here, others = values[0], values[1:].reshape(-1, 5)
+    for name, (above, below, far_above, far_below, elsewhere) in zip(at, others, strict=True):
+        near, far = (above - below) / (2 * STEP), (far_above - far_below) / (4 * STEP)
+        difference = (4 * near - far) / 3
         for derivative in (backward[name], forward[name]):  # of a vector, all its elements move together
             np.testing.assert_allclose(jnp.sum(derivative), difference, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
         assert here != elsewhere, f"{name} has no effect"

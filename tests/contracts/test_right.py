@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,11 @@ TABLES = {
     "loss": LOSSES, "penalty": PENALTIES, "proximal": PROXIMAL, "projection": PROJECTIONS, "method": METHODS,
     "schedule": SCHEDULES, "augmentation": AUGMENTATIONS,
 }  # fmt: skip
-typed = jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))
+
+
+def typed(function):
+    """The function with its annotations checked; `checks.checked` around it would refuse a wrong number first."""
+    return jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))(inspect.unwrap(function))
 
 
 def _gradient(leaf: str):

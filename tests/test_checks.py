@@ -1,0 +1,132 @@
+"""Numbers are refused where they have axes, or lie outside the range that their annotation gives."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_intro import Experiment, Space, checks, models, optimizers, routing, schedules, sweep, training
+from jaxopt_intro.augmentations import AUGMENTATIONS
+from jaxopt_intro.checks import Interval, checked
+from jaxopt_intro.losses import LOSSES, huber, nt_xent, triplet
+from jaxopt_intro.optimizers import METHODS
+from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC, EarlyStopping, l1
+from jaxopt_intro.schedules import SCHEDULES
+from jaxopt_intro.typing import Nonnegative
+
+ROLES = {
+    "optimizer": {name: method.make for name, method in METHODS.items()}, "loss": LOSSES, "penalty": PENALTIES,
+    "proximal": PROXIMAL, "after_update": PROJECTIONS, "augment": AUGMENTATIONS, "schedule": SCHEDULES,
+}  # fmt: skip
+ROWS = [(role, name, row) for role, table in ROLES.items() for name, row in table.items()]
+
+
+@pytest.mark.parametrize(("role", "name", "row"), ROWS, ids=[f"{role}-{name}" for role, name, _ in ROWS])
+def test_every_number_of_every_part_has_a_range_that_its_defaults_are_in(role, name, row):
+    known, takes = checks.ranges(row), routing.parameters(row)
+    numbers = [n for n in training.numbers_of(role, row, routing.numbers) if n != "step"]
+    assert set(numbers) <= set(known)
+    for number in numbers:
+        if isinstance(takes[number].default, int | float):
+            assert known[number].holds(takes[number].default)
+
+
+@pytest.mark.parametrize(("role", "name", "row"), ROWS, ids=[f"{role}-{name}" for role, name, _ in ROWS])
+def test_every_part_refuses_numbers_outside_their_ranges_and_axes(role, name, row):
+    takes = {n: p for n, p in routing.parameters(row).items() if p.kind is not p.VAR_KEYWORD}
+    for number, interval in checks.ranges(row).items():
+        given = {n: 0.5 for n in takes if takes[n].default is inspect.Parameter.empty}
+        if interval.low > -np.inf:
+            with pytest.raises(ValueError, match=f"got {number}="):
+                row(**{**given, number: interval.low - 1})
+        with pytest.raises(ValueError, match=rf"got {number} of shape \(3,\)"):
+            row(**{**given, number: jnp.ones(3)})
+
+
+@pytest.mark.parametrize("function", [*STOCHASTIC.values(), triplet, nt_xent, schedules.with_warmup])
+def test_what_is_in_no_role_has_ranges_too(function):
+    assert checks.ranges(function)
+
+
+def test_open_ends_are_not_legal():
+    assert Interval(0, 1, low_open=True).holds(1.0)
+    assert not Interval(0, 1, low_open=True).holds(0.0)
+    assert not Interval(0, 1, high_open=True).holds(1.0)
+    assert not Interval().holds(np.nan)
+
+
+def test_a_traced_number_is_not_looked_at_and_a_known_one_of_any_type_is():
+    assert jax.jit(lambda s: l1(jnp.ones(2), strength=s))(-1.0) == -2.0
+    for number in (-1, -1.0, np.float32(-1), np.array(-1.0), jnp.array(-1.0), jnp.bfloat16(-1)):
+        with pytest.raises(ValueError, match=r"l1: got strength=-1(\.0)?; expected a number of at least 0"):
+            l1(jnp.ones(2), strength=number)
+    with pytest.raises(ValueError, match=r"l1: got strength='0\.1'; expected a number of at least 0"):
+        l1(jnp.ones(2), strength="0.1")
+
+
+def test_a_missing_argument_is_told_by_the_function():
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'strength'"):
+        l1(jnp.ones(2))
+
+
+def test_none_is_a_choice_not_a_number():
+    assert models.mlp(outputs=2, dropout=None).name == "mlp"
+    with pytest.raises(ValueError, match=r"mlp: got dropout=2; expected a number in \[0, 1\]"):
+        models.mlp(outputs=2, dropout=2)
+
+
+def test_early_stopping_refuses_a_negative_patience():
+    with pytest.raises(ValueError, match="EarlyStopping: got patience=-1"):
+        EarlyStopping(patience=-1).init()
+
+
+@checked
+def own(params, *, amount: Nonnegative = 1.0):
+    return amount * jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, params))
+
+
+def unreadable(params, *, amount: NowhereDefined = 1.0):
+    return amount * jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, params))
+
+
+def test_a_users_annotations_count_and_unreadable_ones_say_nothing():
+    assert checks.ranges(functools.partial(own, amount=2.0)) == {"amount": Interval(0)}
+    assert checks.ranges(unreadable) == {}
+    with pytest.raises(ValueError, match="own: got amount=-1"):
+        own({"kernel": jnp.ones(2)}, amount=-1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "numbers", "said"),
+    [
+        ({"penalty": "l2"}, {"l2": -1.0}, r"penalty l2: got strength=-1.0; expected a number of at least 0"),
+        ({"optimizer": "adam"}, {"b1": 1.0}, r"optimizer adam: got b1=1.0; expected a number in \[0, 1\)"),
+        ({"schedule": "cosine"}, {"length": -5}, r"schedule cosine: got length=-5; expected a number of at least 0"),
+        ({"loss": "softmax_cross_entropy"}, {"label_smoothing": 2.0}, r"got label_smoothing=2.0; expected .* \[0, 1\]"),
+        ({"after_update": "max_norm"}, {"radius": -1.0}, r"after_update max_norm: got radius=-1.0"),
+        ({"augment": "flip"}, {"flip": 1.5}, r"augment flip: got strength=1.5; expected a number in \[0, 1\]"),
+        ({"model": "mlp"}, {"dropout": -0.5}, r"model mlp: got dropout=-0.5; expected a number in \[0, 1\]"),
+        ({"stopping": "early_stopping"}, {"patience": -1}, r"stopping early_stopping: got patience=-1"),
+        ({"penalty": own}, {"amount": -1.0}, r"penalty own: got amount=-1.0"),
+    ],
+)
+def test_a_sweep_holds_every_number_against_its_range_before_anything_runs(fields, numbers, said, tmp_path):
+    experiment = Experiment(data="digits", **{"model": "linear", "optimizer": "sgd", **fields})
+    trials = [
+        *Space(learning_rate=0.1, **dict.fromkeys(numbers, 0.5)).grid(1),
+        *Space(learning_rate=0.1, **numbers).grid(1),
+    ]
+    with pytest.raises(ValueError, match=said):
+        sweep(experiment, trials, directory=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_checking_changes_no_signature():
+    assert list(routing.parameters(huber)) == ["predictions", "targets", "delta"]
+    assert optimizers.adam.__name__ == "adam"
+    assert optimizers.adam.__doc__.startswith("Adam.")
