@@ -56,7 +56,7 @@ def test_every_schedule_passes(name):
     assert ("finite factors", "") in checked.contracts
 
 
-@pytest.mark.parametrize("name", [n for n in augmentations.AUGMENTATIONS if n not in ("mixup", "label_noise")])
+@pytest.mark.parametrize("name", augmentations.AUGMENTATIONS)
 def test_every_augmentation_passes(name):
     checked = contracts.check_augmentation(augmentations.AUGMENTATIONS[name])
     assert ("traceable", "strength") in checked.contracts
@@ -113,6 +113,26 @@ def cornered(predictions, targets):
     return jnp.sqrt(jnp.sum(jnp.square(predictions), axis=1)) + 0 * targets[:, 0]
 
 
+def reported(predictions, targets):
+    return {"values": jnp.square(predictions - targets)}
+
+
+def peeking(predictions, targets):
+    return jnp.square(predictions - targets) * (1.0 if float(jnp.sum(predictions)) > 0 else 2.0)
+
+
+def divided(predictions, targets, *, delta=1.0):
+    return jnp.square(predictions - targets) * jnp.asarray(1.0 / delta)
+
+
+def leaking(predictions, labels):
+    return jnp.take_along_axis(predictions, jnp.clip(labels, 0, 2)[:, None], axis=1)[:, 0]
+
+
+def narrow(predictions, targets):
+    return jnp.square(predictions - targets.astype(predictions.dtype))
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
@@ -122,6 +142,11 @@ def cornered(predictions, targets):
         (rooted, r"3 \(differentiable\): its derivative by delta at 0 is -?inf; expected a finite"),
         (stopped, r"3 \(differentiable\): its derivative by delta at 1 is 0 backward and 0 forward, but the finite"),
         (one_way, r"3 \(differentiable\): by 'delta' it raised TypeError.*both modes"),
+        (reported, r"4 \(shaped\): got a dict; expected an array of shape \(4,\)"),
+        (peeking, r"4 \(shaped\): traced, or with one example alone, it raised ConcretizationTypeError"),
+        (divided, r"2 \(steady\): with delta = 0 it raised ZeroDivisionError.* positive=\['delta'\]"),
+        (leaking, r"4 \(shaped\): the label -1, which is no class, has the loss .* expected NaN"),
+        (narrow, r"4 \(shaped\): got bfloat16 for bfloat16 predictions"),
         (averaged, r"4 \(shaped\): got shape \(\) for 4 examples; expected \(4,\)"),
         (centred, r"4 \(shaped\): example 0 has the loss .* among 4 and .* alone"),
         (broadcast, r"4 \(shaped\): got shape \(4, 4, 3\) for 4 examples"),
@@ -132,6 +157,52 @@ def cornered(predictions, targets):
 def test_a_broken_loss_is_told_what_and_how_to_mend_it(loss, said):
     with pytest.raises(Broken, match=rf"loss {loss.__name__} breaks contract {said}"):
         contracts.check_loss(loss)
+
+
+def test_a_number_that_is_a_count_is_told_and_can_be_left_out():
+    def trimmed(predictions, targets, *, nearest=2, scale=1.3):
+        errors = jnp.sort(jnp.square(at_least_float32(predictions - targets)), axis=1)
+        return scale * jnp.sum(errors[:, :nearest], axis=1)
+
+    told = r"1 \(traceable\): 'nearest' must be whole: a count or a shape.*numbers={'nearest': None}.*make it a choice"
+    with pytest.raises(Broken, match=told):
+        contracts.check_loss(trimmed)
+    checked = contracts.check_loss(trimmed, numbers={"nearest": None})
+    assert {name for _, name in checked.contracts} == {"scale", ""}
+
+
+def test_a_number_alone_is_found_where_it_is_traced_beside_python_numbers():
+    def mixed(predictions, targets, *, delta=1.0, scale=2.0):
+        alone = isinstance(scale, float) and not isinstance(delta, float)
+        return (1.01 if alone else 1.0) * delta * scale * jnp.square(predictions - targets)
+
+    def dependent(predictions, targets, *, delta=1.0, scale=2.0):
+        together = not isinstance(scale, float) and not isinstance(delta, float)
+        return (1.01 if together else 1.0) * delta * scale * jnp.square(predictions - targets)
+
+    with pytest.raises(Broken, match=r"1 \(traceable\): at delta = 0.5 a lane gives"):
+        contracts.check_loss(mixed)
+    with pytest.raises(Broken, match=r"1 \(traceable\): with all numbers traced a lane gives"):
+        contracts.check_loss(dependent)
+
+
+@pytest.mark.parametrize("kind", ["loss", "penalty", "optimizer", "schedule", "augmentation"])
+def test_what_is_no_function_is_told(kind):
+    with pytest.raises(ValueError, match=rf"check_{kind}: got 'mine'; expected a function"):
+        getattr(contracts, f"check_{kind}")("mine")
+
+
+def test_arguments_out_of_place_are_told():
+    with pytest.raises(ValueError, match=r"got only\(predictions\); expected \(predictions, targets, \*, numbers\)"):
+        contracts.check_loss(only)
+    with pytest.raises(ValueError, match=r"check_augmentation: got only\(predictions\); expected \(images, strength"):
+        contracts.check_augmentation(only)
+    with pytest.raises(ValueError, match=r"check_model: got .*, which is no Model; .*Call its constructor"):
+        contracts.check_model(models.mlp, example=IMAGES)
+
+
+def only(predictions):
+    return predictions
 
 
 def test_a_number_that_decides_a_branch_says_so_in_its_documentation():
@@ -161,9 +232,19 @@ def listed(params, *, strength):
     return strength * jnp.stack([jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(params)])
 
 
+def reported_penalty(params, *, strength):
+    return {"total": strength * jnp.sum(params["bias"])}
+
+
+def branching_penalty(params, *, strength):
+    return strength * jnp.sum(jnp.abs(at_least_float32(params["bias"]))) if params["bias"][0] > 0 else jnp.zeros(())
+
+
 @pytest.mark.parametrize(
     ("penalty", "said"),
     [
+        (reported_penalty, r"4 \(shaped\): got a dict; expected one number. Sum over all leaves"),
+        (branching_penalty, r"4 \(callable\): with traced bfloat16 parameters it raised TracerBoolConversionError"),
         (halved, r"4 \(shaped\): got bfloat16\[\] for bfloat16 parameters; expected a float32 scalar"),
         (listed, r"4 \(shaped\): got .*\[2\]"),
         (rooted_penalty, r"3 \(differentiable\): its gradients at parameters of zero are not finite"),
@@ -208,6 +289,61 @@ def test_a_broken_optimizer_is_told(make, said):
         contracts.check_optimizer(make)
 
 
+def not_a_transform(learning_rate):
+    return {"init": learning_rate}
+
+
+def of_modules(learning_rate):
+    return optax.GradientTransformation(lambda params: params.first, lambda g, s, p=None: (g, s))
+
+
+def forgetful(learning_rate):
+    return optax.GradientTransformation(lambda params: params, lambda g, s, p=None: g)
+
+
+def drifting(learning_rate):
+    """Its float32 average takes the gradient's dtype."""
+
+    def update(grads, state, params=None):
+        return jax.tree.map(lambda g: (-learning_rate * g).astype(g.dtype), grads), grads
+
+    return optax.GradientTransformation(lambda p: jax.tree.map(lambda x: jnp.zeros(x.shape), p), update)
+
+
+def growing(learning_rate):
+    def update(grads, state, params=None):
+        return jax.tree.map(lambda g: (-learning_rate * g).astype(g.dtype), grads), {"last": grads, **state}
+
+    return optax.GradientTransformation(lambda params: {}, update)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (not_a_transform, r"4 \(shaped\): it makes a dict; expected init and update"),
+        (of_modules, r"4 \(callable\): its init for parameters .* raised AttributeError: .* Pass params="),
+        (forgetful, r"4 \(shaped\): its update gives a dict; expected \(updates, state\)"),
+        (drifting, r"2 \(steady\): its state is float32.* before an update of bfloat16 .* and bfloat16"),
+        (growing, r"2 \(steady\): its state is empty before an update of float32 parameters and float32"),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
+def test_what_no_training_could_use_is_told(make, said):
+    with pytest.raises(Broken, match=rf"optimizer {make.__name__} breaks contract {said}"):
+        contracts.check_optimizer(make)
+
+
+def test_an_optimizer_is_given_what_a_training_gives():
+    def polyak(learning_rate=0.1):
+        def update(grads, state, params=None, *, value, **extra):
+            factor = learning_rate * value / (1 + value)
+            return jax.tree.map(lambda g: (-factor * at_least_float32(g)).astype(g.dtype), grads), state
+
+        return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+    assert ("differentiable", "learning_rate") in contracts.check_optimizer(polyak).contracts
+
+
 def test_a_number_that_an_optimizer_counts_with_is_told():
     with pytest.raises(Broken, match=r"contract 1 \(traceable\): with 'every' traced"):
         contracts.check_optimizer(counting)
@@ -247,6 +383,47 @@ def test_broken_models_are_told():
         check(sound, outputs=5)
 
 
+@pytest.mark.parametrize("numbers", [None, {"width": 3}])
+def test_a_width_is_no_number_and_can_be_left_out(numbers):
+    class Net(nnx.Module):
+        def __init__(self, *, width=3, slope=0.1, rngs):
+            self.first, self.second = nnx.Linear(4, width, rngs=rngs), nnx.Linear(width, 2, rngs=rngs)
+            self.slope = slope
+
+        def __call__(self, x):
+            x = self.first(x)
+            return self.second(jnp.where(x > 0, x, self.slope * x))
+
+    model = models.from_nnx(Net)
+    with pytest.raises(Broken, match=r"1 \(traceable\): 'width' must be whole: a count or a shape.*make it a choice"):
+        contracts.check_model(model, example=IMAGES, numbers=numbers)
+    checked = contracts.check_model(model, example=IMAGES, numbers={"width": None})
+    assert {name for _, name in checked.contracts} == {"slope", ""}
+
+
+def test_a_model_that_branches_on_its_inputs_or_returns_more_is_told():
+    sound = models.linear(outputs=2)
+
+    def branching(params, state, inputs, **told):
+        return sound.apply(params, state, inputs if inputs[0, 0] > 0 else -inputs, **told)
+
+    def twofold(*args, **told):
+        outputs, state = sound.apply(*args, **told)
+        return {"outputs": outputs}, state
+
+    def noisy(params, state, inputs, *, key, **told):
+        outputs, state = sound.apply(params, state, inputs, key=key, **told)
+        return outputs + jax.random.normal(key, outputs.shape), state
+
+    for apply, said in [
+        (branching, r"4 \(callable\): with params and inputs traced it raised TracerBoolConversionError"),
+        (twofold, r"4 \(shaped\): got a dict; expected outputs of shape \(3, ...\)"),
+        (noisy, r"4 \(callable\): with train=False and no key it raised .* Draw nothing there"),
+    ]:
+        with pytest.raises(Broken, match=said):
+            contracts.check_model(sound._replace(apply=apply), example=IMAGES)
+
+
 def test_your_own_module_can_be_checked():
     class Net(nnx.Module):
         def __init__(self, hidden: int, *, slope=0.1, rngs):
@@ -272,6 +449,18 @@ def test_broken_schedules_are_told():
     def doubled(*, rate=0.9):
         return lambda step: jnp.array([1.0, 1.0]) * rate**step
 
+    def stepping(*, rate=0.9):
+        return lambda step: rate if step < 3 else rate**2
+
+    def immediate(*, rate=0.9):
+        return rate
+
+    with pytest.raises(
+        Broken, match=r"1 \(traceable\): with the step traced it raised TracerBoolConversionError.*where"
+    ):
+        contracts.check_schedule(stepping)
+    with pytest.raises(Broken, match=r"4 \(shaped\): it makes a float; expected a function, step -> factor"):
+        contracts.check_schedule(immediate)
     with pytest.raises(Broken, match=r"1 \(traceable\): with 'length' traced it raised"):
         contracts.check_schedule(floored)
     with pytest.raises(Broken, match=r"3 \(differentiable\): its derivative by length at 8 is -?inf"):
@@ -293,7 +482,12 @@ def test_broken_augmentations_are_told():
     def branched(images, strength, *, key):
         return images if strength == 0 else images + strength
 
+    def skipped(images, strength, *, key):
+        """The identity for a literal 0 only."""
+        return images if isinstance(strength, float) and strength == 0 else images * (1 - 0.1 * strength) + 1e-3
+
     for broken, said in [
+        (skipped, r"4 \(shaped\): strength 0 changes images, by up to 0.001"),
         (cropped, r"4 \(shaped\): got images of shape \(4, 7, 8, 1\) for \(4, 8, 8, 1\)"),
         (darker, r"4 \(shaped\): strength 0 changes images, by up to 0.09"),
         (together, r"4 \(shaped\): the first image's result depends on the last image"),
@@ -302,3 +496,48 @@ def test_broken_augmentations_are_told():
             contracts.check_augmentation(broken)
     with pytest.raises(Broken, match=r"traced it raised TracerBoolConversionError"):
         contracts.check_augmentation(branched)
+
+
+def test_broken_augmentations_of_targets_are_told():
+    def mixed(inputs, targets, weight, order):
+        each = weight[:, None, None, None]
+        others = targets[order]
+        return each * inputs + (1 - each) * inputs[order], augmentations.Mixed(targets, others, weight)
+
+    def backwards(inputs, targets, strength, *, key):
+        return mixed(inputs, targets, 0.5 - 0.5 * strength + jnp.zeros(len(inputs)), jnp.arange(len(inputs))[::-1])
+
+    def for_all(inputs, targets, strength, *, key):
+        weight = 1 - 0.4 * strength
+        return inputs, augmentations.Mixed(targets, targets[::-1], weight)
+
+    def unmixed(inputs, targets, strength, *, key):
+        return mixed(inputs, targets, 1 - 0.4 * strength + jnp.zeros(len(inputs)), jnp.arange(len(inputs))[::-1])[0]
+
+    def always(inputs, targets, strength, *, key, classes):
+        return inputs, (targets + 1) % classes
+
+    def soft(inputs, targets, strength, *, key):
+        return inputs, jax.nn.one_hot(targets, 4)
+
+    def alike(inputs, targets, strength, *, key, classes):
+        return inputs, jnp.where(2 * strength > jax.random.uniform(key), (targets + 1) % classes, targets)
+
+    def neighbours(inputs, targets, strength, *, key):
+        return inputs, jnp.where(strength > jax.random.uniform(key, targets.shape) - 1, targets[::-1], targets)
+
+    def gated(inputs, targets, strength, *, key):
+        return inputs, jnp.where(strength > 0, targets[::-1], targets)
+
+    for broken, said in [
+        (backwards, r"strength 0 changes images"),
+        (for_all, r"got weights float32\[\] for 4 examples; expected one for each"),
+        (unmixed, r"got a .*; expected \(inputs, targets\), since it takes targets"),
+        (always, r"strength 0 changes targets, from \[3. 0. 2. 1.\]; expected them exactly"),
+        (soft, r"got targets float32\[4, 4\] for int32\[4\]; expected the same, or augmentations.Mixed"),
+        (alike, r"eight equal images are changed alike"),
+        (neighbours, r"strength 0 changes targets"),
+        (gated, r"the first image's result depends on the last image"),
+    ]:
+        with pytest.raises(Broken, match=rf"augmentation {broken.__name__} breaks contract 4 \(shaped\): {said}"):
+            contracts.check_augmentation(broken)

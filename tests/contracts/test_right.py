@@ -13,6 +13,7 @@ from jaxtyping import TypeCheckError, jaxtyped
 
 from jaxopt_intro import routing
 from jaxopt_intro.augmentations import AUGMENTATIONS
+from jaxopt_intro.contracts.measuring import compiled
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
@@ -73,7 +74,7 @@ def _paths(name: str, dtype) -> dict[str, np.ndarray]:
         return jax.tree.map(lambda p, u: p + jnp.cumsum(u, axis=0), params, updates)
 
     with jax.numpy_rank_promotion("allow"):
-        return jax.jit(jax.vmap(path))(cast(_population(name), dtype))
+        return compiled(jax.vmap(path))(cast(_population(name), dtype))
 
 
 @pytest.mark.parametrize("name", METHODS)

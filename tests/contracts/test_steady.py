@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_intro.contracts.measuring import compiled
 from jaxopt_intro.optimizers import METHODS
 from tests.contracts.cases import CASES, PARAMS, WEIGHTS, Case, cast, descend, values_of
 
@@ -21,7 +22,7 @@ def _floating(tree):
 @pytest.mark.parametrize("case", METHOD_CASES, ids=lambda c: c.name)
 def test_a_method_is_steady_through_a_scan(case: Case, dtype):
     numbers = {name: jnp.float32(v) for name, v in case.defaults.items()}
-    params, state, updates = jax.jit(case.run, static_argnums=1)(numbers, dtype)  # scan refuses a state that changes
+    params, state, updates = compiled(lambda n: case.run(n, dtype))(numbers)  # scan refuses a state that changes
     assert all(x.dtype == dtype for x in jax.tree.leaves((params, updates)))
     assert all(x.dtype == jnp.float32 for x in _floating(state))
     assert all(np.all(np.isfinite(x.astype(jnp.float32))) for x in _floating((params, state, updates)))
@@ -59,7 +60,7 @@ def test_half_precision_gradients_meet_numbers_in_float32(name: str):
 def test_one_trace_serves_all_values(case: Case):
     traces = []
 
-    @jax.jit
+    @compiled
     def run(numbers):
         traces.append(1)
         return case.run(numbers)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxopt_intro.contracts.measuring import compiled
 from tests.contracts.cases import CASES, NUMBERED, NUMBERED_IDS, Case, values_of
 
 # A few dozen operations, each right to half a unit in the last place, fused differently under vmap.
@@ -21,25 +22,25 @@ def _assert_equal(population, index, solo):
 @pytest.mark.parametrize(("case", "number"), NUMBERED, ids=NUMBERED_IDS)
 def test_a_number_alone_may_be_traced(case: Case, number: str):
     values = values_of(case.defaults[number])
-    population = jax.jit(jax.vmap(lambda v: case.run({**case.defaults, number: v})))(values)
-    # The solo value is a Python float, compiled into a program of its own.
-    solo = jax.jit(lambda: case.run({**case.defaults, number: values[0].tolist()}))()
+    population = compiled(jax.vmap(lambda v: case.run({**case.defaults, number: v})))(values)
+    # The solo value is a Python float, and nothing of it is compiled as a whole.
+    solo = case.run({**case.defaults, number: values[0].tolist()})
     _assert_equal(population, 0, solo)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
 def test_all_numbers_together_may_be_traced(case: Case):
     numbers = {name: values_of(default) for name, default in case.defaults.items()}
-    population = jax.jit(jax.vmap(case.run))(numbers)
-    solo = jax.jit(lambda: case.run({name: v[1].tolist() for name, v in numbers.items()}))()
+    population = compiled(jax.vmap(case.run))(numbers)
+    solo = case.run({name: v[1].tolist() for name, v in numbers.items()})
     _assert_equal(population, 1, solo)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.defaults], ids=lambda c: c.name)
 def test_zero_is_a_value_like_any_other(case: Case):
     zeros = {name: np.zeros_like(v, np.float32) for name, v in case.defaults.items()}
-    traced = jax.jit(case.run)(zeros)
-    closed = jax.jit(lambda: case.run({name: v.tolist() for name, v in zeros.items()}))()
+    traced = compiled(case.run)(zeros)
+    closed = case.run({name: v.tolist() for name, v in zeros.items()})
     usual = jax.eval_shape(lambda: case.run(case.defaults))
     assert jax.tree.structure(traced) == jax.tree.structure(closed) == jax.tree.structure(usual)
     for a, b in zip(jax.tree.leaves(traced), jax.tree.leaves(closed), strict=True):
