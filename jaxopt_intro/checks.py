@@ -74,6 +74,31 @@ def scalars(function: str, **numbers: Any) -> None:
             )
 
 
+def one_of(function: str, options: Iterable[str], **choice: str) -> None:
+    """Refuses a word that is not one of the options.
+
+    Args:
+        function: The function that asks, for the message.
+        options: The words that there are.
+        **choice: The argument that is one of them.
+
+    Raises:
+        ValueError: It is none of them.
+
+    Examples:
+        >>> one_of("adamw", ("times_rate", "coupled"), decay="l2")
+        Traceback (most recent call last):
+        ...
+        ValueError: adamw: got decay='l2'; expected one of 'times_rate', 'coupled'. Pass one of these words.
+    """
+    for name, word in choice.items():
+        if word not in options:
+            raise ValueError(
+                f"{function}: got {name}={word!r}; expected one of {', '.join(map(repr, options))}. "
+                "Pass one of these words."
+            )
+
+
 class Interval(NamedTuple):
     """The legal values of a number, both ends included unless they are open.
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Examples:
         >>> main(["list", "optimizers"])
-        adam      Kingma and Ba 2015, Adam, algorithm 1
+        adadelta  Zeiler 2012, ADADELTA: an adaptive learning rate method, algorithm 1
         ...
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -310,7 +310,9 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--data-dir", metavar="DIR", help="a folder with the data set's original files")
     parts.add_argument("--valid", type=_share, help="share or number of examples for validation (0.1)")
     parts.add_argument("--model", help="linear, mlp (the default), or a Flax module class")
-    parts.add_argument("--optimizer", help="sgd, momentum, adam, or a function such as optax:lion")
+    parts.add_argument(
+        "--optimizer", help="a name (adam), see: jaxopt-intro list optimizers; or a function such as optax:lion"
+    )
     parts.add_argument("--loss", help="a name (softmax_cross_entropy), see: jaxopt-intro list losses; or a function")
     parts.add_argument("--penalty", nargs="+", help="l1, l2, …; see: jaxopt-intro list penalties")
     parts.add_argument("--augment", nargs="+", help="shift, mixup, …, in order; see: jaxopt-intro list augmentations")

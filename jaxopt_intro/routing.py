@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 # Arguments that the trainer gives: they are neither numbers nor options.
-_GIVEN = {"rngs", "example", "outputs", "classes", "self", "key"}
+_GIVEN = {"rngs", "example", "outputs", "classes", "self", "key", "schedule_factor"}
 # What annotations call a number: Python's words, those of `jaxopt_intro.typing`, and optax's.
 _NUMBERS = (
     "float", "int", "Number", "AnyNumber", "Nonnegative", "Positive", "Fraction", "Decay", "AtLeastOne", "Numeric",

@@ -223,12 +223,19 @@ def _penalized(optimizer: optax.GradientTransformation, strength: float) -> opta
     return optax.chain(optax.stateless(lambda updates, params: updates + decay(params)), optimizer)
 
 
+def _adamlike(lr: Any, s: dict[str, Any]) -> dict[str, Any]:
+    return {"learning_rate": lr, "b1": s["betas"][0], "b2": s["betas"][1], "eps": s["eps"]}
+
+
 def _adam(lr: Any, s: dict[str, Any]) -> optax.GradientTransformation:
-    return optimizers.adam(learning_rate=lr, b1=s["betas"][0], b2=s["betas"][1], eps=s["eps"])
+    return optimizers.adam(**_adamlike(lr, s))
 
 
-# The learning rate, and PyTorch's other settings. Stored for later are also nesterov, Adagrad, Adadelta, RMSprop,
-# AMSGrad, AdamW, Adamax, NAdam, RAdam, Rprop and ASGD.
+def _rmsprop(lr: Any, s: dict[str, Any]) -> optax.GradientTransformation:
+    return optimizers.rmsprop(learning_rate=lr, b2=s["alpha"], eps=s["eps"], centered=s["centered"])
+
+
+# The learning rate, and PyTorch's other settings. Stored for later are also RAdam, Rprop and ASGD.
 OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformation]] = {
     "SGD": lambda lr, s: optimizers.sgd(learning_rate=lr),
     "SGD: weight_decay": lambda lr, s: _penalized(optimizers.sgd(learning_rate=lr), s["weight_decay"]),
@@ -237,9 +244,22 @@ OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformati
     "SGD: momentum, ExponentialLR": lambda lr, s: optax.chain(
         optimizers.scale_by_momentum(s["momentum"]), optimizers.descend(lr)
     ),
+    "SGD: nesterov": lambda lr, s: optimizers.nesterov(learning_rate=lr, momentum=s["momentum"]),
+    "Adagrad": lambda lr, s: optimizers.adagrad(
+        learning_rate=lr, eps=s["eps"], initial_accumulator=s["initial_accumulator_value"]
+    ),
+    "Adadelta": lambda lr, s: optimizers.adadelta(learning_rate=lr, rho=s["rho"], eps=s["eps"]),
+    "RMSprop": _rmsprop,
+    "RMSprop: centered": _rmsprop,
     "Adam": _adam,
     "Adam: betas, eps": _adam,
     "Adam: weight_decay": lambda lr, s: _penalized(_adam(lr, s), s["weight_decay"]),
+    # PyTorch corrects the largest second moment, and the first one; the paper, and so our default, neither.
+    "Adam: amsgrad": lambda lr, s: optimizers.amsgrad(**_adamlike(lr, s), correction="after"),
+    "AdamW": lambda lr, s: optimizers.adamw(**_adamlike(lr, s), weight_decay=s["weight_decay"]),
+    "Adamax": lambda lr, s: optimizers.adamax(**_adamlike(lr, s)),
+    # In PyTorch the first moment decays by `b1`; in the paper, and so by our default, by the scheduled momentum.
+    "NAdam": lambda lr, s: optimizers.nadam(**_adamlike(lr, s), momentum_decay=s["momentum_decay"], average="constant"),
 }
 
 

@@ -35,8 +35,9 @@ def test_every_penalty_passes(name):
     assert ("differentiable", "strength") in checked.contracts
 
 
-@pytest.mark.parametrize("name", optimizers.METHODS)
-def test_every_optimizer_passes(name):
+# One of each kind of state; tests/contracts hold the same over all methods.
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
+def test_every_kind_of_optimizer_passes(name):
     checked = contracts.check_optimizer(optimizers.METHODS[name].make)
     assert ("traceable", "learning_rate") in checked.contracts
 

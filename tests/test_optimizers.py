@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_intro import optimizers, routing
+from jaxopt_intro import contracts, optimizers, routing, trees
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.optimizers.adam import bias_correction, safe_ratio
-from tests.contracts.cases import PARAMS, cast, default_numbers, descend, gradient, values_of
+from tests.contracts.cases import CURVATURES, MINIMUM, PARAMS, cast, default_numbers, descend, gradient, values_of
 from tests.reference import optimizers as reference
 
 EPS = float(np.finfo(np.float32).eps)
@@ -25,6 +25,11 @@ def _vmapped(name: str, run):
     """Runs `run(optimizer)` for a population with all of a method's numbers traced."""
     numbers = {n: values_of(v) for n, v in _defaults(name).items()}
     return jax.jit(jax.vmap(lambda given: run(METHODS[name].make(**given))))(numbers)
+
+
+def bowl(leaf: str):
+    """The gradient that `tests.contracts.cases.gradient` is, of one leaf, in NumPy."""
+    return lambda theta: CURVATURES[leaf] * ((away := theta - MINIMUM[leaf]) + 0.05 * away**3)
 
 
 def _assert_close(a, b, tolerance=16 * EPS):
@@ -93,22 +98,249 @@ def test_it_composes_with_multi_steps(name: str):
 
 
 @METHOD
-def test_a_step_goes_down_without_being_told_the_parameters(name: str):
+def test_a_step_goes_down_unless_it_needs_the_parameters(name: str):
     optimizer = METHODS[name].make(**_defaults(name))
     grads = {"w": jnp.array([2.0, -0.5])}
+    if "params" in METHODS[name].needs:
+        with pytest.raises(ValueError, match="got no params; expected them"):
+            optimizer.update(grads, optimizer.init(grads))
+        return
     updates, _ = optimizer.update(grads, optimizer.init(grads))
     assert np.all(np.sign(updates["w"]) == [-1.0, 1.0])
 
 
 def test_they_agree_with_optax_where_the_conventions_do(x64: None):
-    params = cast(PARAMS, jnp.float64)
+    params, adamlike = cast(PARAMS, jnp.float64), {"learning_rate": 0.1, "b1": 0.8, "b2": 0.95, "eps": 1e-3}
     pairs = [
         (optimizers.sgd(learning_rate=0.1), optax.sgd(0.1)),
         (optimizers.momentum(learning_rate=0.1, momentum=0.8), optax.sgd(0.1, momentum=0.8)),
-        (optimizers.adam(learning_rate=0.1, b1=0.8, b2=0.95, eps=1e-3), optax.adam(0.1, b1=0.8, b2=0.95, eps=1e-3)),
+        (optimizers.nesterov(learning_rate=0.1, momentum=0.8), optax.sgd(0.1, momentum=0.8, nesterov=True)),
+        (
+            optimizers.sgdw(learning_rate=0.1, momentum=0.8, weight_decay=0.03, decay="coupled"),
+            optax.chain(optax.add_decayed_weights(0.03), optax.sgd(0.1, momentum=0.8)),
+        ),
+        (
+            optimizers.sgdw(learning_rate=0.1, momentum=0.8, weight_decay=0.03, decay="times_rate"),
+            optax.chain(optax.trace(0.8), optax.add_decayed_weights(0.03), optax.scale(-0.1)),
+        ),
+        (
+            optimizers.adagrad(learning_rate=0.1, eps=1e-3, initial_accumulator=0.2, eps_inside_root=True),
+            optax.adagrad(0.1, initial_accumulator_value=0.2, eps=1e-3),
+        ),
+        (optimizers.adadelta(learning_rate=0.7, rho=0.8, eps=1e-3), optax.adadelta(0.7, rho=0.8, eps=1e-3)),
+        *(
+            (
+                optimizers.rmsprop(
+                    learning_rate=0.1, b2=0.8, eps=1e-3, momentum=0.6, eps_inside_root=inside, centered=centered
+                ),
+                optax.rmsprop(0.1, decay=0.8, eps=1e-3, momentum=0.6, eps_in_sqrt=inside, centered=centered),
+            )
+            for inside in (False, True)
+            for centered in (False, True)
+        ),
+        (optimizers.adam(**adamlike), optax.adam(**adamlike)),
+        (optimizers.adamax(**adamlike), optax.adamax(**adamlike)),
+        (optimizers.nadam(**adamlike, momentum_decay=1e9), optax.nadam(**adamlike)),
+        (optimizers.amsgrad(**adamlike, correction="before"), optax.amsgrad(**adamlike)),
+        (
+            optimizers.amsgrad(**adamlike),
+            optax.chain(
+                optax.scale_by_amsgrad(0.8, 0.95, 1e-3, bias_correction_mu=False, bias_correction_nu=False),
+                optax.scale(-0.1),
+            ),
+        ),
+        (
+            optimizers.adamw(**adamlike, weight_decay=0.03, decay="times_rate"),
+            optax.adamw(**adamlike, weight_decay=0.03),
+        ),
+        (
+            optimizers.adamw(**adamlike, weight_decay=0.03, decay="coupled"),
+            optax.chain(optax.add_decayed_weights(0.03), optax.adam(**adamlike)),
+        ),
     ]
     for ours, optaxs in pairs:
-        _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-13)
+        _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-12)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgdw"])
+@pytest.mark.parametrize("decay", ["times_rate", "decoupled"])
+def test_the_decay_follows_a_schedule(name: str, decay: str, x64: None):
+    # The paper multiplies both the rate and the decay by the schedule. "times_rate" does so by itself.
+    numbers = {"learning_rate": 0.1, "weight_decay": 0.3, **({"eps": 1e-3} if name == "adamw" else {})}
+    papers = 0.3 if decay == "decoupled" else 0.1 * 0.3
+
+    def step(carry, factor):
+        params, state = carry
+        given = {**numbers, "learning_rate": 0.1 * factor, "schedule_factor": factor}
+        updates, state = METHODS[name].make(**given, decay=decay).update(gradient(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    params, factors = cast(PARAMS, jnp.float64), 0.8 ** np.arange(12.0)
+    start = params, METHODS[name].make(**numbers).init(params)
+    (ours, _), _ = jax.jit(lambda f: jax.lax.scan(step, start, f))(jnp.asarray(factors))
+    for leaf in PARAMS:
+        expected = reference.REFERENCES[name](
+            PARAMS[leaf], bowl(leaf), 12, **{**METHODS[name].defaults, **numbers}, decay=papers,
+            schedule=lambda t: factors[t - 1],
+        )  # fmt: skip
+        np.testing.assert_allclose(ours[leaf], expected[-1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.sgdw])
+@pytest.mark.parametrize("decay", ["times_rate", "decoupled", "coupled"])
+def test_factors_leave_leaves_out_of_the_decay(make, decay: str):
+    params, grads = cast(PARAMS, jnp.float32), gradient(cast(PARAMS, jnp.float32))
+
+    def updates(weight_decay, factors):
+        optimizer = make(learning_rate=0.1, weight_decay=weight_decay, decay=decay, factors=factors)
+        _, state = optimizer.update(grads, optimizer.init(params), params)
+        return optimizer.update(jax.tree.map(jnp.negative, grads), state, params)[0]
+
+    kernels, none, everything = updates(0.5, trees.kernels), updates(0.0, None), updates(0.5, None)
+    np.testing.assert_array_equal(kernels["bias"], none["bias"])
+    np.testing.assert_array_equal(kernels["kernel"], everything["kernel"])
+    assert np.abs(everything["bias"] - none["bias"]).min() > 1e-3
+
+
+def test_pytorchs_amsgrad_and_nadam_by_hand():
+    # Two steps, gradients 1 and 0, all decays a half: fractions by hand.
+    def second(optimizer):
+        params = jnp.zeros(1)
+        _, state = optimizer.update(jnp.ones(1), optimizer.init(params), params)
+        return optimizer.update(jnp.zeros(1), state, params)[0]
+
+    halves = {"learning_rate": 1.0, "b1": 0.5, "b2": 0.5, "eps": 0.0}
+    # mu = 1/4 over 1 - 1/4; the largest, 1/2, over 1 - 1/4.
+    after = second(optimizers.amsgrad(**halves, correction="after"))
+    np.testing.assert_allclose(after, [-(1 / 3) / np.sqrt(2 / 3)], rtol=8 * EPS)
+    # The largest corrected moment is 1, of the first step.
+    np.testing.assert_allclose(second(optimizers.amsgrad(**halves, correction="before")), [-1 / 3], rtol=8 * EPS)
+    # momentum_decay = 0: every momentum is 1/4. nu = 1/4 over 3/4.
+    scheduled = second(optimizers.nadam(**halves, momentum_decay=0.0))
+    np.testing.assert_allclose(scheduled, [-(1 / 4) * (3 / 16) / (1 - 1 / 64) * np.sqrt(3)], rtol=8 * EPS)
+    constant = second(optimizers.nadam(**halves, momentum_decay=0.0, average="constant"))
+    np.testing.assert_allclose(constant, [-(1 / 4) * (1 / 4) / (1 - 1 / 64) * np.sqrt(3)], rtol=8 * EPS)
+
+
+@METHOD
+def test_a_row_says_what_its_numbers_are(name: str):
+    method = METHODS[name]
+    assert isinstance(method.make(**_defaults(name)), optax.GradientTransformationExtraArgs)
+    assert set(method.numbers) == set(method.domain) == set(method.search) == set(method.kinds)
+    assert {*method.piecewise, *method.counts} <= set(method.numbers)
+    assert set(method.piecewise) == contracts._piecewise(method.make)
+    for number, legal in method.domain.items():
+        search = method.search[number]
+        assert search.low < search.high
+        assert legal.holds(search.low)
+        assert legal.holds(search.high)
+
+
+@METHOD
+def test_the_metric_is_what_the_rate_is_divided_by(name: str):
+    # Under a constant gradient, after many steps; a decay of weights aside.
+    method, grads = METHODS[name], jnp.array([0.3, -1.7, 0.02])
+    if method.metric is None:
+        return
+    for choice in ({}, *(c for n, c in CONVENTIONS if n == name and c != {"centered": True})):
+        numbers = {**_defaults(name), **choice, **({"weight_decay": 0.0} if "weight_decay" in method.numbers else {})}
+
+        def last(numbers):
+            optimizer, start = method.make(**numbers), jnp.array([1.0, -2.0, 0.5])
+
+            def body(state, _):
+                updates, state = optimizer.update(grads, state, start)
+                return state, updates
+
+            state, updates = jax.lax.scan(body, optimizer.init(start), length=3000)
+            return updates[-1], method.metric(state, **numbers)
+
+        words = {n: v for n, v in numbers.items() if n not in method.numbers}
+        traced = {n: jnp.float32(v) for n, v in numbers.items() if n in method.numbers}
+        updates, metric = jax.jit(lambda t, w=words: last({**t, **w}))(traced)
+        assert np.all(metric > 0)
+        np.testing.assert_allclose(updates, -numbers["learning_rate"] / metric * grads, rtol=5e-3)
+
+
+@METHOD
+def test_the_metric_is_above_zero_where_nothing_has_moved(name: str):
+    method = METHODS[name]
+    if method.metric is None:
+        return
+    numbers = {n: 0.0 if legal.holds(0.0) else 1.0 for n, legal in method.domain.items()}
+    optimizer = method.make(**numbers)
+    _, state = optimizer.update(jnp.zeros(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+    assert np.all(np.isfinite(1 / np.float32(method.metric(state, **numbers))))
+
+
+def test_a_metric_needs_the_state_of_its_method():
+    for name in ("adagrad", "adadelta", "rmsprop", "adamax", "nadam", "amsgrad"):
+        with pytest.raises(ValueError, match=f"{name}_metric: got 0 states of {name.title()}; expected 1"):
+            METHODS[name].metric(optimizers.sgd(learning_rate=0.1).init(jnp.ones(2)))
+
+
+CONVENTIONS = [
+    ("adagrad", {"eps_inside_root": True}),
+    ("rmsprop", {"eps_inside_root": True}),
+    ("rmsprop", {"eps_inside_root": True, "centered": True}),
+    ("rmsprop", {"centered": True}),
+    ("amsgrad", {"correction": "before"}),
+    ("amsgrad", {"correction": "after"}),
+    ("nadam", {"average": "constant"}),
+    ("adamw", {"decay": "decoupled"}),
+    ("adamw", {"decay": "coupled"}),
+    ("sgdw", {"decay": "decoupled"}),
+    ("sgdw", {"decay": "coupled"}),
+]
+
+
+@pytest.mark.parametrize(("name", "choice"), CONVENTIONS, ids=str)
+def test_every_convention_is_finite_and_steady_at_zeros(name: str, choice: dict):
+    def run(numbers, grads, dtype=jnp.float32):
+        optimizer, params = METHODS[name].make(**numbers, **choice), jnp.array([1.0, -2.0], dtype)
+
+        def body(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(grads.astype(dtype), state, params)
+            return (params + updates, state), None
+
+        (params, state), _ = jax.lax.scan(body, (params, optimizer.init(params)), length=3)
+        assert all(x.dtype != jnp.bfloat16 for x in jax.tree.leaves(state))
+        return jnp.sum(params * jnp.array([1.0, 2.0], dtype))
+
+    usual = _defaults(name)
+    both = jax.jit(jax.value_and_grad(run, argnums=(0, 1)))
+    for zero in (None, "all", *usual):
+        numbers = {n: jnp.float32(v) * (zero not in (n, "all")) for n, v in usual.items()}
+        for grads in (jnp.zeros(2), jnp.array([0.0, 1.3])):
+            assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(both(numbers, grads))), (zero, grads)
+    jax.eval_shape(lambda n: run(n, jnp.ones(2), jnp.bfloat16), {n: jnp.float32(v) for n, v in usual.items()})
+
+
+def test_an_unknown_convention_is_refused():
+    for make, choice in (
+        (optimizers.adamw, "decay"), (optimizers.sgdw, "decay"), (optimizers.amsgrad, "correction"),
+        (optimizers.nadam, "average"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"got {choice}='l2'; expected one of '"):
+            make(learning_rate=0.1, **{choice: "l2"})
+
+
+def test_a_centered_state_holds_a_mean_and_a_constant_gradient_stays_finite():
+    optimizer = optimizers.rmsprop(learning_rate=0.1, eps=0.0, centered=True)
+    assert jax.tree.structure(optimizer.init(jnp.zeros(1))) != jax.tree.structure(
+        optimizers.rmsprop(learning_rate=0.1).init(jnp.zeros(1))
+    )
+
+    def run(b2):  # the variance goes to 0, and below it by rounding
+        optimizer = optimizers.rmsprop(learning_rate=0.1, b2=b2, eps=0.0, centered=True)
+
+        def step(state, _):
+            return optimizer.update(jnp.full(1, 0.3), state)[::-1]
+
+        return jax.lax.scan(step, optimizer.init(jnp.zeros(1)), length=200)[1].sum()
+
+    assert np.all(np.isfinite([run(0.5), jax.grad(run)(0.5)]))
 
 
 def test_the_rate_is_inside_the_velocity():

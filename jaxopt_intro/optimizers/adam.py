@@ -11,7 +11,7 @@ import optax
 from jaxopt_intro.checks import checked
 from jaxopt_intro.optimizers.sgd import descend
 from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
-from jaxopt_intro.typing import Array, Decay, Nonnegative, Number, Positive, PyTree, Scalar
+from jaxopt_intro.typing import Array, Decay, Nonnegative, Number, PyTree, Scalar
 
 
 class AdamState(NamedTuple):
@@ -61,7 +61,7 @@ def scale_by_adam(b1: Decay = 0.9, b2: Decay = 0.999, eps: Nonnegative = 1e-8) -
 @checked
 def adam(
     *, learning_rate: Nonnegative, b1: Decay = 0.9, b2: Decay = 0.999, eps: Nonnegative = 1e-8
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam.
 
         mu = b1 * mu + (1 - b1) * grads
@@ -92,16 +92,17 @@ def adam(
 
 
 @checked
-def adam_metric(state: PyTree, *, b2: Decay = 0.999, eps: Positive = 1e-8) -> PyTree:
+def adam_metric(state: PyTree, *, b2: Decay = 0.999, eps: Nonnegative = 1e-8, **others: Any) -> PyTree:
     """Returns what Adam divides each element's step by, `sqrt(nu_hat) + eps`: the metric for `proximal`.
 
     Args:
         state: A state of `adam`, after an update.
         b2: Its decay of the second moment. May be traced.
-        eps: Its number added to the root, above 0. May be traced.
+        eps: Its number added to the root. May be traced.
+        **others: Its other numbers, which do not matter here.
 
     Returns:
-        A tree like the parameters, in float32 or wider.
+        A tree like the parameters, in float32 or wider, at least 1e-20.
 
     Raises:
         ValueError: The state does not hold exactly one of Adam.
@@ -112,17 +113,35 @@ def adam_metric(state: PyTree, *, b2: Decay = 0.999, eps: Positive = 1e-8) -> Py
         >>> adam_metric(state).round(4).tolist()
         [3.0]
     """
-    parts = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, AdamState))
-    found = [part for part in parts if isinstance(part, AdamState)]
+    del others
+    moments: Any = own_state(state, AdamState, "adam_metric")
+    correction = bias_correction(b2, moments.step)
+    return jax.tree.map(lambda nu: divisor(nu / correction, eps), moments.nu)
+
+
+def own_state(state: PyTree, kind: type, function: str) -> Any:
+    """Returns the only state of a kind inside that of a chain.
+
+    Args:
+        state: The state of a chain, or of anything around it.
+        kind: Which state, such as `AdamState`.
+        function: The function that asks, for the message.
+
+    Raises:
+        ValueError: There is none, or more than one.
+
+    Examples:
+        >>> state = adam(learning_rate=0.1).init(jnp.zeros(2))
+        >>> own_state(state, AdamState, "adam_metric").step.tolist()
+        0
+    """
+    found = [x for x in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kind)) if isinstance(x, kind)]
     if len(found) != 1:
-        raise ValueError(f"adam_metric: got {len(found)} states of Adam; expected 1. Pass the state of one `adam`.")
-    moments, correction = found[0], bias_correction(b2, found[0].step)
-
-    def divisor(nu: Array) -> Array:
-        moved = nu > 0
-        return jnp.where(moved, jnp.sqrt(jnp.where(moved, nu, 1.0) / correction), 0.0) + eps
-
-    return jax.tree.map(divisor, moments.nu)
+        name = kind.__name__.removesuffix("State")
+        raise ValueError(
+            f"{function}: got {len(found)} states of {name}; expected 1. Pass the state of one `{name.lower()}`."
+        )
+    return found[0]
 
 
 def moment(average: Array, value: Array, decay: Number) -> Array:
@@ -145,6 +164,17 @@ def bias_correction(decay: Number, step: Array) -> Scalar:
     return jnp.where(inside, exact, 1.0 - (1.0 - c) * (step == 1))
 
 
+def safe_root(square: Array) -> Array:
+    """Returns `sqrt(square)`, 0 with a derivative of 0 where the square is not above 0.
+
+    Examples:
+        >>> safe_root(jnp.array([4.0, 0.0])).tolist(), jax.grad(safe_root)(0.0).tolist()
+        ([2.0, 0.0], 0.0)
+    """
+    moved = square > 0
+    return jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0)
+
+
 def safe_ratio(numerator: Array, square: Array, eps: Number) -> Array:
     """Returns `numerator / (sqrt(square) + eps)`; 0 where that is 0 / 0, with finite derivatives everywhere.
 
@@ -152,7 +182,16 @@ def safe_ratio(numerator: Array, square: Array, eps: Number) -> Array:
         >>> safe_ratio(jnp.array([2.0, 0.0]), jnp.array([4.0, 0.0]), 0.0).tolist()
         [1.0, 0.0]
     """
-    moved = square > 0
-    denominator = jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0) + eps
+    denominator = safe_root(square) + eps
     defined = denominator > 0
     return jnp.where(defined, numerator / jnp.where(defined, denominator, 1.0), 0.0)
+
+
+def divisor(square: Array, eps: Number) -> Array:
+    """Returns `sqrt(square) + eps`, at least 1e-20, so that a rate divided by it stays finite.
+
+    Examples:
+        >>> divisor(jnp.array([4.0, 0.0]), 0.0).tolist() == [2.0, float(jnp.float32(1e-20))]
+        True
+    """
+    return jnp.maximum(safe_root(square) + eps, 1e-20)

@@ -8,8 +8,8 @@ import jax
 import optax
 
 from jaxopt_intro.checks import checked
-from jaxopt_intro.optimizers.sgd import descend
-from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
+from jaxopt_intro.optimizers.sgd import descend, scale_by_rate
+from jaxopt_intro.trees import zeros_at_least_float32
 from jaxopt_intro.typing import Decay, Nonnegative, PyTree
 
 
@@ -51,7 +51,7 @@ def scale_by_momentum(momentum: Decay) -> optax.GradientTransformation:
 
 
 @checked
-def momentum(*, learning_rate: Nonnegative, momentum: Decay = 0.9) -> optax.GradientTransformation:
+def momentum(*, learning_rate: Nonnegative, momentum: Decay = 0.9) -> optax.GradientTransformationExtraArgs:
     """Gradient descent with momentum.
 
         velocity = momentum * velocity + learning_rate * grads
@@ -80,7 +80,24 @@ def momentum(*, learning_rate: Nonnegative, momentum: Decay = 0.9) -> optax.Grad
         >>> updates.tolist()
         [-1.5]
     """
-    rate_inside = optax.stateless(
-        lambda updates, _: jax.tree.map(lambda u: learning_rate * at_least_float32(u), updates)
-    )
-    return optax.chain(rate_inside, scale_by_momentum(momentum), descend(1.0))
+    return optax.chain(scale_by_rate(learning_rate), scale_by_momentum(momentum), descend(1.0))
+
+
+@checked
+def momentum_metric(state: PyTree, *, momentum: Decay = 0.9, **others: Any) -> PyTree:
+    """Returns `1 - momentum`: what momentum divides its rate by in the long run, the metric for `proximal`.
+
+    Args:
+        state: A state of `momentum`, after an update.
+        momentum: How much of the velocity stays. May be traced.
+        **others: Its other numbers, which do not matter here.
+
+    Returns:
+        A number.
+
+    Examples:
+        >>> momentum_metric(momentum(learning_rate=1.0, momentum=0.5).init(0.0), momentum=0.5)
+        0.5
+    """
+    del state, others
+    return 1 - momentum

@@ -53,4 +53,204 @@ def adam(
     return np.stack(path)
 
 
-REFERENCES = {"sgd": sgd, "momentum": momentum, "adam": adam}
+def nesterov(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, momentum: float
+) -> np.ndarray:
+    """Sutskever et al. 2013, equations (3) and (4), at the points where they take the gradient: `theta + mu * v`."""
+    theta = np.array(params, np.float64)
+    v = np.zeros_like(theta)
+    path = []
+    for _ in range(steps):
+        v = momentum * v - learning_rate * gradient(theta + momentum * v)
+        theta = theta + v
+        path.append(theta + momentum * v)
+    return np.stack(path)
+
+
+def sgdw(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    decay: float | None = None,
+    schedule: Callable[[int], float] = lambda t: 1.0,
+) -> np.ndarray:
+    """Loshchilov and Hutter 2019, algorithm 1: `decay` is the paper's lambda, by default rate times weight decay."""
+    theta, lambda_ = np.array(params, np.float64), learning_rate * weight_decay if decay is None else decay
+    m = np.zeros_like(theta)
+    path = []
+    for t in range(1, steps + 1):
+        eta = schedule(t)
+        m = momentum * m + eta * learning_rate * gradient(theta)
+        theta = theta - m - eta * lambda_ * theta
+        path.append(theta)
+    return np.stack(path)
+
+
+def adagrad(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    eps: float,
+    initial_accumulator: float,
+) -> np.ndarray:
+    """Duchi, Hazan and Singer 2011, figure 1: `delta * I + diag(s)`, s the norm of all gradients so far."""
+    theta = np.array(params, np.float64)
+    history = [np.full_like(theta, np.sqrt(initial_accumulator))]
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        history.append(g)
+        theta = theta - learning_rate * g / (eps + np.linalg.norm(np.stack(history), axis=0))
+        path.append(theta)
+    return np.stack(path)
+
+
+def adadelta(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, rho: float, eps: float
+) -> np.ndarray:
+    """Zeiler 2012, algorithm 1; a rate multiplies what is added to the parameters."""
+    x = np.array(params, np.float64)
+    mean_g2, mean_dx2 = np.zeros_like(x), np.zeros_like(x)
+    path = []
+    for _ in range(steps):
+        g = gradient(x)
+        mean_g2 = rho * mean_g2 + (1 - rho) * g**2
+        dx = -np.sqrt(mean_dx2 + eps) / np.sqrt(mean_g2 + eps) * g
+        mean_dx2 = rho * mean_dx2 + (1 - rho) * dx**2
+        x = x + learning_rate * dx
+        path.append(x)
+    return np.stack(path)
+
+
+def rmsprop(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b2: float,
+    eps: float,
+    momentum: float,
+) -> np.ndarray:
+    """Hinton's lecture 6e, slide 29, with the heavy ball: `x[n+1] = x[n] + step + momentum * (x[n] - x[n-1])`."""
+    now = before = np.array(params, np.float64)
+    mean_square = np.zeros_like(now)
+    path = []
+    for _ in range(steps):
+        g = gradient(now)
+        mean_square = b2 * mean_square + (1 - b2) * g**2
+        step = -learning_rate * g / (np.sqrt(mean_square) + eps)
+        now, before = now + step + momentum * (now - before), now
+        path.append(now)
+    return np.stack(path)
+
+
+def adamax(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, b1: float, b2: float, eps: float
+) -> np.ndarray:
+    """Kingma and Ba 2015, algorithm 2; `eps`, which it does not have, as in PyTorch."""
+    theta = np.array(params, np.float64)
+    m, u = np.zeros_like(theta), np.zeros_like(theta)
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        u = np.where(b2 * u > np.abs(g) + eps, b2 * u, np.abs(g) + eps)
+        theta = theta - (learning_rate / (1 - b1**t)) * m / u
+        path.append(theta)
+    return np.stack(path)
+
+
+def nadam(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    momentum_decay: float,
+) -> np.ndarray:
+    """Dozat 2016, Nadam, with its schedule `mu_t = mu * (1 - 0.5 * 0.96^(t / 250))` and `n_t / (1 - nu^t)`."""
+    theta = np.array(params, np.float64)
+    m, n = np.zeros_like(theta), np.zeros_like(theta)
+    mu = [b1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)) for t in range(1, steps + 2)]
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(theta)
+        g_hat = g / (1 - np.prod(mu[:t]))
+        m = mu[t - 1] * m + (1 - mu[t - 1]) * g
+        m_hat = m / (1 - np.prod(mu[: t + 1]))
+        n = b2 * n + (1 - b2) * g**2
+        m_bar = (1 - mu[t - 1]) * g_hat + mu[t] * m_hat
+        theta = theta - learning_rate * m_bar / (np.sqrt(n / (1 - b2**t)) + eps)
+        path.append(theta)
+    return np.stack(path)
+
+
+def amsgrad(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, b1: float, b2: float, eps: float
+) -> np.ndarray:
+    """Reddi, Kale and Kumar 2018, algorithm 2, without its projection; `eps` beside the root."""
+    x = np.array(params, np.float64)
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    seen = []
+    path = []
+    for _ in range(steps):
+        g = gradient(x)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        seen.append(v)
+        x = x - learning_rate * m / (np.sqrt(np.max(seen, axis=0)) + eps)
+        path.append(x)
+    return np.stack(path)
+
+
+def adamw(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    weight_decay: float,
+    decay: float | None = None,
+    schedule: Callable[[int], float] = lambda t: 1.0,
+) -> np.ndarray:
+    """Loshchilov and Hutter 2019, algorithm 2: `decay` is the paper's lambda, by default rate times weight decay."""
+    theta, lambda_ = np.array(params, np.float64), learning_rate * weight_decay if decay is None else decay
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        ratio = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        theta = theta - schedule(t) * (learning_rate * ratio + lambda_ * theta)
+        path.append(theta)
+    return np.stack(path)
+
+
+REFERENCES = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "sgdw": sgdw,
+    "adagrad": adagrad,
+    "adadelta": adadelta,
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "adamax": adamax,
+    "nadam": nadam,
+    "amsgrad": amsgrad,
+    "adamw": adamw,
+}

@@ -1,0 +1,117 @@
+"""AdamW, and the decay of weights that SGDW shares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import jax
+import optax
+
+from jaxopt_intro.checks import checked, one_of
+from jaxopt_intro.optimizers.adam import scale_by_adam
+from jaxopt_intro.optimizers.sgd import descend, scale_by_rate
+from jaxopt_intro.trees import at_least_float32
+from jaxopt_intro.typing import Decay, Nonnegative, PyTree
+
+Kind: TypeAlias = Literal["times_rate", "decoupled", "coupled"]
+DECAYS = ("times_rate", "decoupled", "coupled")
+Factors: TypeAlias = Callable[[PyTree], PyTree]
+"""`params -> tree of factors` of the decay, such as `trees.kernels`."""
+
+
+@checked
+def add_decay(weight_decay: Nonnegative, *, factors: Factors | None = None) -> optax.GradientTransformation:
+    """Adds a share of the parameters: `updates + weight_decay * params`. Its place in a chain is the convention.
+
+    Args:
+        weight_decay: The share, at least 0. May be traced.
+        factors: `params -> tree like them` by whose leaves the share is multiplied, such as `trees.kernels`, which
+            leaves out biases and norm scales; None for 1: all leaves decay. Static.
+
+    Returns:
+        A stateless transform; its output is float32 or wider.
+
+    Raises:
+        ValueError: At an update without parameters.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> add_decay(0.5).update(jnp.array([1.0]), optax.EmptyState(), jnp.array([4.0]))[0].tolist()
+        [3.0]
+    """
+
+    def update(updates: PyTree, params: PyTree | None) -> Any:
+        if params is None:
+            raise ValueError(
+                "weight decay: got no params; expected them, since a share of them is subtracted. Pass "
+                "update(..., params)."
+            )
+        shares = jax.tree.map(lambda p: 1.0, params) if factors is None else factors(params)
+        return jax.tree.map(
+            lambda u, p, f: at_least_float32(u) + weight_decay * f * at_least_float32(p), updates, params, shares
+        )
+
+    return optax.stateless(update)
+
+
+@checked
+def adamw(
+    *,
+    learning_rate: Nonnegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Nonnegative = 1e-8,
+    weight_decay: Nonnegative = 1e-2,
+    decay: Kind = "times_rate",
+    factors: Factors | None = None,
+    schedule_factor: Nonnegative = 1.0,
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW: Adam with weight decay beside it.
+
+        ratio   = (mu / (1 - b1 ** step)) / (sqrt(nu / (1 - b2 ** step)) + eps)          mu, nu as in `adam`
+        params -= learning_rate * (ratio + weight_decay * params)                        decay="times_rate"
+        params -= learning_rate * ratio + schedule_factor * weight_decay * params        decay="decoupled"
+        params -= learning_rate * ratio       of grads + weight_decay * params           decay="coupled"
+
+    "decoupled" is as the paper writes it: the decay follows the schedule, not the learning rate before it.
+    "times_rate", as in PyTorch and optax, is the same algorithm with the paper's decay called
+    `learning_rate * weight_decay`. It is the default, since it follows any schedule of the learning rate by itself and
+    takes the values that people know: PyTorch's 1e-2, which is ours (optax has 1e-4, the paper gives none). "decoupled"
+    is the one to sweep, its best decay does not move with the rate; under a schedule it needs `schedule_factor`.
+    "coupled" is Adam with an L2 penalty, PyTorch's `Adam(weight_decay=...)`. All parameters decay unless `factors` says
+    otherwise.
+
+    Args:
+        learning_rate: The step size, at least 0. May be traced.
+        b1: Decay of the first moment, in `[0, 1)`. May be traced.
+        b2: Decay of the second moment, in `[0, 1)`. May be traced.
+        eps: Added to the root, outside it, at least 0. May be traced.
+        weight_decay: The share of the parameters that is subtracted, at least 0. May be traced.
+        decay: What multiplies the decay, as above. Static.
+        factors: `params -> tree` of factors of the decay, such as `trees.kernels`; None for 1. Static.
+        schedule_factor: What a schedule multiplies `learning_rate` by at this step, at least 0; read by "decoupled"
+            only. Given by who schedules, so no hyperparameter. May be traced.
+
+    Returns:
+        The optimizer. Its update needs the parameters.
+
+    Raises:
+        ValueError: There is no such decay. At an update without parameters.
+
+    References:
+        Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> optimizer, params = adamw(learning_rate=0.125, weight_decay=0.25, decay="decoupled"), jnp.array([8.0])
+        >>> updates, _ = optimizer.update(jnp.array([3.0]), optimizer.init(params), params)
+        >>> updates.round(4).tolist()
+        [-2.125]
+    """
+    one_of("adamw", DECAYS, decay=decay)
+    scaled = [scale_by_adam(b1, b2, eps), scale_by_rate(learning_rate)]
+    if decay == "coupled":
+        return optax.chain(add_decay(weight_decay, factors=factors), *scaled, descend(1.0))
+    share = weight_decay * (learning_rate if decay == "times_rate" else schedule_factor)
+    return optax.chain(*scaled, add_decay(share, factors=factors), descend(1.0))

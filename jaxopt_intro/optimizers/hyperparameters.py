@@ -1,0 +1,16 @@
+"""The numbers of all methods: where to look for a good value of each. Where it is legal, its annotation says."""
+
+from __future__ import annotations
+
+from jaxopt_intro.distributions import Distribution, log_uniform, uniform
+
+SEARCH: dict[str, Distribution] = {
+    "b1": uniform(0.8, 0.99),
+    "b2": uniform(0.9, 0.999),
+    "eps": log_uniform(1e-10, 1e-2),
+    "initial_accumulator": log_uniform(1e-4, 1.0),
+    "momentum": uniform(0.5, 0.99),
+    "momentum_decay": log_uniform(1e-3, 1e-1),
+    "rho": uniform(0.8, 0.99),
+    "weight_decay": log_uniform(1e-4, 1e-1),
+}
