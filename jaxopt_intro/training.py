@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from jaxopt_intro import routing, trees
+from jaxopt_intro import optimizers, routing, trees
 from jaxopt_intro.augmentations import of_mixed
 from jaxopt_intro.losses import reduction
 from jaxopt_intro.metrics import accuracy
@@ -103,10 +103,10 @@ def make_training(
             hyperparameters, positional ones too; each has a key of its own.
         schedule: One or several `(**numbers) -> (step -> factor)`; their product multiplies the optimizer's learning
             rate, and steps count from 0.
-        proximal: `(params, step, *, ...) -> params`, after each update, with the learning rate times the schedule as
-            its step. That is the proximal gradient method with sgd. Momentum moves by `1 / (1 - momentum)` learning
-            rates, so it weighs that much less there; with adam and its like, whose steps differ by element, a strength
-            means something else, and zeros are rare: wrap them by `optimizers.proximal(..., metric=...)`.
+        proximal: `(params, step, *, ...) -> params`, after each update, with the learning rate times the schedule,
+            divided by the optimizer's metric, as its step: a training comes to rest where loss and penalty together
+            do. For adam and its like that is a step for each element, which `group_lasso` and `nuclear` do not take.
+            Of an optimizer that is not in `optimizers.METHODS` no metric is known, and 1 stands for it.
         after_update: One or several `(params, *, ...) -> params`, in order, after each update: projections. They and
             `proximal` get `trees.kernels(params)` if they take `factors`.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
@@ -144,6 +144,7 @@ def make_training(
     parts, prepare, metrics = parts_of(pairs), prepare or (lambda inputs: inputs), metrics or {}
     if functions["schedule"] or functions["proximal"]:
         _check_learning_rate(parts[2], "schedule" if functions["schedule"] else "proximal")
+    metric = optimizers.metric_of(make_optimizer) if functions["proximal"] else None
 
     def given(hparams: Hparams) -> dict[str, list[dict[str, Any]]]:
         """For each role the numbers of each of its functions."""
@@ -208,6 +209,9 @@ def make_training(
             grads, state.opt_state, state.params, **extra
         )
         params: Any = optax.apply_updates(state.params, updates)
+        if metric is not None:
+            at_rate = {**numbers["optimizer"][0], "learning_rate": rate}
+            rate = jax.tree.map(lambda divisor: rate / divisor, metric(opt_state, **at_rate))
         for function, own in zip(functions["proximal"], numbers["proximal"], strict=True):
             params = function(params, rate, **_factors(function, params), **own)
         for function, own in zip(functions["after_update"], numbers["after_update"], strict=True):

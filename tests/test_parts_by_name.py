@@ -131,6 +131,36 @@ def test_a_proximal_step_is_as_long_as_the_learning_rate_times_the_schedule():
         np.testing.assert_allclose(params["dense"]["kernel"], kernel, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [("sgd", 0.5), ("momentum", 0.05), ("nesterov", 0.05), ("rmsprop", 1e-3), ("adam", 1e-2), ("amsgrad", 1e-2)],
+)
+def test_a_proximal_step_comes_to_rest_where_the_penalized_loss_does(optimizer, rate):
+    make, strength = optimizers.METHODS[optimizer].make, 0.03
+    whole = made(make, proximal=proximal.l1)
+    numbers = {"learning_rate": rate, "strength": strength}
+
+    def walk(state):
+        return jax.lax.scan(lambda s, _: (whole.step(s, BATCH, numbers)[0], None), state, length=20_000)[0]
+
+    params = jax.jit(lambda key: walk(whole.init(key, numbers)))(jax.random.key(0)).params
+    dense = params["dense"]
+
+    def loss(kernel):
+        scores = BATCH[0].reshape(10, -1) @ kernel + dense["bias"][None]
+        return jnp.mean(losses.softmax_cross_entropy(scores, BATCH[1]))
+
+    slope, zero = jax.grad(loss)(dense["kernel"]), dense["kernel"] == 0
+    assert 0.1 < zero.mean() < 0.95
+    np.testing.assert_allclose(slope[~zero], -strength * jnp.sign(dense["kernel"])[~zero], atol=0.02 * strength)
+    assert np.all(np.abs(slope[zero]) <= 1.02 * strength)
+
+
+def test_a_proximal_step_needs_the_length_of_the_optimizers_own(tmp_path):
+    with pytest.raises(ValueError, match=r"not separable.*an optimizer of one step for all, like sgd"):
+        run(tmp_path / "run", Space(learning_rate=0.1, strength=0.1), proximal="group_lasso", optimizer="adam")
+
+
 def test_projections_hold_after_every_step_in_order(tmp_path):
     space = Space({"max_norm.radius": 0.1}, learning_rate=1.0)
     run(tmp_path / "run", space, after_update=["nonnegative", "max_norm"])

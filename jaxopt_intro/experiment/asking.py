@@ -36,7 +36,7 @@ class Experiment:
         schedule: One or several, multiplied, of the names in `jaxopt-intro list schedules`, or functions that make
             `step -> factor`, by which the learning rate is multiplied. A `length` that is not given is all steps.
         proximal: A name in `jaxopt-intro list proximals`, or `(params, step, *, ...) -> params`, after every update, as
-            long as the learning rate. Meant for sgd; `make_training` says what it is for momentum and adam.
+            long as the optimizer's own step; `make_training` says how long that is.
         after_update: One or several, in order, of the names in `jaxopt-intro list projections`, or `(params, *, ...) ->
             params`, after every update.
         stopping: "early_stopping", or a function that makes an `EarlyStopping`; it sees the objective, of which less is

@@ -1,5 +1,6 @@
 """Optimizers in optax's protocol: every number may be traced, moments are at least float32."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -152,9 +153,41 @@ METHODS = {
     ),
 }  # fmt: skip
 
+
+def metric_of(make: Callable[..., optax.GradientTransformation]) -> Callable[..., Any] | None:
+    """Returns the metric of a method of the table, with its bound options; None for any other function.
+
+    Args:
+        make: A constructor of optimizers, or a `functools.partial` of one.
+
+    Returns:
+        `(state, **numbers) -> scalar, or tree like params`, as in `Method`.
+
+    Raises:
+        ValueError: The method has none.
+
+    Examples:
+        >>> metric_of(momentum)((), momentum=0.75)
+        0.25
+    """
+    bound: dict[str, Any] = {}
+    while isinstance(make, functools.partial):
+        make, bound = make.func, {**make.keywords, **bound}
+    method = next((method for method in METHODS.values() if method.make is make), None)
+    if method is None:
+        return None
+    if method.metric is None:
+        have = ", ".join(name for name, row in METHODS.items() if row.metric is not None)
+        raise ValueError(
+            f"optimizer {method.make.__name__}: got a proximal step, but its own steps are not as long as the "
+            f"gradient; expected one of {have}. Choose one of them, or a penalty in the proximal step's place."
+        )
+    return functools.partial(method.metric, **bound)
+
+
 __all__ = [
     "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
-    "adamax", "adamax_metric", "adamw", "add_decay", "amsgrad", "amsgrad_metric", "descend", "momentum",
+    "adamax", "adamax_metric", "adamw", "add_decay", "amsgrad", "amsgrad_metric", "descend", "metric_of", "momentum",
     "momentum_metric", "nadam", "nadam_metric", "nesterov", "projected", "proximal", "rmsprop", "rmsprop_metric",
     "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
     "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_rate", "scale_by_rmsprop", "sgd",

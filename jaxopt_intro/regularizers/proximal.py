@@ -248,6 +248,6 @@ def _steps_like(tree: PyTree, step: Number | PyTree, name: str, *, separable: bo
             wanted = f"one number or {jnp.shape(leaf)}" if separable else "one number: the operator is not separable"
             raise ValueError(
                 f"{name}: got a step of shape {shape} for a leaf of shape {jnp.shape(leaf)}; expected {wanted}. "
-                "Pass one number for all leaves."
+                "Pass one number for all leaves; in a training, take an optimizer of one step for all, like sgd."
             )
     return step
