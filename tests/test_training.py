@@ -18,10 +18,10 @@ from jaxopt_intro import (
     models,
     optimizers,
     regularizers,
-    training,
     trees,
 )
 from jaxopt_intro.training import TrainState, evaluate, loss_values, parts_of
+from jaxopt_intro.typing import Training
 
 EPS = float(np.finfo(np.float32).eps)
 RNG = np.random.default_rng(0)
@@ -557,4 +557,4 @@ def test_training_state_is_a_pytree_of_arrays():
     state = made.init(KEY, {"learning_rate": 0.1})
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
     assert state.step.dtype == jnp.int32
-    assert isinstance(made, training.Training)
+    assert isinstance(made, Training)

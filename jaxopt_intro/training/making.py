@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float
 
 from jaxopt_intro import optimizers, routing, trees
 from jaxopt_intro.augmentations import of_mixed
 from jaxopt_intro.losses import reduction
-from jaxopt_intro.metrics import accuracy
 from jaxopt_intro.routing import Part
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
 
@@ -295,83 +293,6 @@ def evaluate(
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     totals, _ = jax.lax.scan(body, zeros, rows)
     return {name: total / count for name, total in totals.items()}
-
-
-def robustness(
-    model: Model,
-    params: PyTree,
-    model_state: PyTree,
-    data: Batch,
-    augmentation: Callable[..., Array],
-    strengths: Float[Array, " strengths"],
-    *,
-    key: Array,
-    hparams: Hparams | None = None,
-    prepare: Callable[[PyTree], PyTree] | None = None,
-    metric: Callable[..., Array] = accuracy,
-    batch_size: int = 256,
-) -> Float[Array, " strengths"]:
-    """Returns the accuracy on augmented examples at each of several strengths, every example counted exactly once.
-
-    Each example draws from `fold_in(key, its row)`, the same draws at every strength: the curve is smooth, and neither
-    the batch size nor the other examples change what an example looks like.
-
-    Args:
-        model: The model.
-        params: Its parameters.
-        model_state: Its other variables.
-        data: Inputs and targets.
-        augmentation: `(inputs, strength, *, key) -> inputs`, such as `augmentations.rotate`.
-        strengths: The strengths; they run side by side. May be traced.
-        key: A key for this call alone.
-        hparams: The model's hyperparameters; those of other parts are left alone.
-        prepare: As in `make_training`; it comes before the augmentation.
-        metric: `(outputs, targets) -> [batch]`.
-        batch_size: At most so many examples at a time, for each strength.
-
-    Returns:
-        The mean of the metric at each strength. Under `vmap` over `params` and `model_state`, for each member.
-
-    Raises:
-        ValueError: There are no examples, the metric returned a wrong shape, or `strengths` is no vector.
-
-    Examples:
-        >>> from jaxopt_intro import augmentations, models
-        >>> data = jnp.arange(8.0).reshape(2, 2, 2, 1), jnp.array([0, 1])
-        >>> model = models.linear(outputs=2)
-        >>> params, model_state = model.init(jax.random.key(0), data[0], {})
-        >>> strengths = jnp.array([0.0, 0.1, 0.2])
-        >>> robustness(
-        ...     model, params, model_state, data, augmentations.noise, strengths, key=jax.random.key(1)).shape
-        (3,)
-    """
-    strengths = jnp.asarray(strengths)
-    if strengths.ndim != 1:
-        raise ValueError(
-            f"robustness: got strengths of shape {strengths.shape}; expected a vector. Pass jnp.array([strength])."
-        )
-    inputs, targets = data
-    rows = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
-    state = TrainState(jnp.zeros((), jnp.int32), key, params, model_state, ())
-
-    def at(strength: Array) -> Scalar:
-        def augmented(numbered: tuple[PyTree, Array]) -> PyTree:
-            prepared = numbered[0] if prepare is None else prepare(numbered[0])
-            return jax.vmap(alone)(prepared, numbered[1])
-
-        def alone(example: PyTree, row: Array) -> PyTree:
-            batch = jax.tree.map(lambda x: x[None], example)
-            changed = augmentation(batch, strength, key=jax.random.fold_in(key, row))
-            return jax.tree.map(lambda x: x[0], changed)
-
-        numbered = (inputs, rows), targets
-        measured = evaluate(
-            model, state, numbered, hparams or {},
-            metrics={"metric": metric}, prepare=augmented, batch_size=batch_size,
-        )  # fmt: skip
-        return measured["metric"]
-
-    return jax.vmap(at)(strengths)
 
 
 def of_data(augmentation: Callable[..., Any]) -> Callable[..., Any]:
