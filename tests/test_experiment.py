@@ -232,6 +232,9 @@ MISTAKES = {
     "a number that no part takes": ({}, Space(learning_rate=0.1, momentum=0.9), "no part takes the number 'momentum'"),
     "a misspelt number": ({}, Space(learning_rat=0.1), "Did you mean 'learning_rate'"),
     "another option's number": ({}, Space({"adam.b1": 0.9}, learning_rate=0.1), "no part takes the number 'adam.b1'"),
+    "a number of one option without its name": (
+        {}, Space(learning_rate=0.1, momentum=0.9, optimizer=choice(["sgd", "momentum"])),
+        "written with it: option.number"),
     "an ambiguous number": (
         {"penalty": ["l1", "l2"]}, Space(learning_rate=0.1, strength=0.1), "write one of l1.strength, l2.strength"),
     "a number twice": (
@@ -279,7 +282,7 @@ MISTAKES = {
     "a validation label that is no class": (
         {"data": DATA._replace(valid=(X[:9], Y[:9] + 1))}, ABOVE, "got labels from 1 to 3; expected classes"),
     "a variance without outputs": (
-        {"loss": "gaussian_nll", "data": (X, X), "valid": 20}, ABOVE, "Give the model twice as many outputs"),
+        {"loss": "gaussian_nll", "data": (X, X), "valid": 20, "model": functools.partial(models.linear, outputs=4)}, ABOVE, "Give the model twice as many outputs"),
     "a column of targets that is no column": (
         {"loss": "huber", "data": (X, X[:, 0]), "valid": 20}, ABOVE, "got targets of shape (40,)"),
     "a metric that returns a mean": ({"metrics": [mean_metric], "objective": "loss"}, ABOVE, "metric mean_metric: got"),

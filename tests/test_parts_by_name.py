@@ -328,3 +328,29 @@ def test_gaussian_nll_gets_its_two_outputs_for_each_target(tmp_path):
     found = sweep(own, Space(learning_rate=0.01).grid(), directory=tmp_path / "run")
     assert load_model(tmp_path / "run").params["dense"]["kernel"].shape == (3, 2)
     assert found.status.item() == "finished"
+
+
+def scaled(*, outputs, temperature=1.0):
+    """A linear model that divides its scores also where nothing is trained."""
+    linear = models.linear(outputs=outputs)
+
+    def apply(params, state, inputs, *, hparams, **told):
+        scores, state = linear.apply(params, state, inputs, hparams={}, **told)
+        return scores / hparams.get("temperature", temperature), state
+
+    return linear._replace(apply=apply, hyperparameters=("temperature",), name="scaled")
+
+
+def test_a_loaded_model_has_its_own_numbers_however_they_were_called_and_tells_its_robustness(tmp_path):
+    for name in ("temperature", "scaled.temperature"):
+        found = run(tmp_path / name, Space({name: 4.0}, learning_rate=0.1), model=scaled, vary_batches=True)
+        best, (x, y) = load_model(tmp_path / name, parts={"scaled": scaled}), DATA.test
+        scores = (
+            jnp.asarray(x).reshape(len(x), -1) @ best.params["dense"]["kernel"] + best.params["dense"]["bias"][None]
+        )
+        np.testing.assert_allclose(best.predict(x), scores / 4.0, rtol=1e-5, atol=1e-6)
+    curve = best.robustness((x, y), regularizers.gaussian_noise, [0.0, 100.0])
+    assert curve[0] == pytest.approx(found.test_accuracy.item(), abs=1e-6)
+    assert curve[1] < curve[0]
+    with pytest.raises(ValueError, match=r"unknown augmentation 'nois'\. Did you mean 'noise'"):
+        best.robustness((x, y), "nois", [0.0])

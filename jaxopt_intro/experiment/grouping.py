@@ -165,7 +165,7 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
 
     try:
         parts = assemble(experiment, dataset, options).parts
-        routes = routing.route(parts, trial.hparams)
+        routes = _routed(parts, trial)
         legal = {
             name: (f"{parts[r.index].role} {parts[r.index].name}", r.argument, intervals[r.index][r.argument])
             for intervals in [ranges(experiment, dataset, options)]
@@ -185,6 +185,17 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         said = " ".join(str(error).split())[:600]
         raise ValueError(
             f"{title}: when traced, a part raised {type(error).__name__}{doctor.place(error)}: {said}"
+        ) from error
+
+
+def _routed(parts: Sequence[routing.Part], trial: Trial) -> dict[str, routing.Route]:
+    try:
+        return routing.route(parts, trial.hparams)
+    except ValueError as error:
+        if not trial.labels:
+            raise
+        raise ValueError(
+            f"{_title(trial, {})}: {error} What only one option of a choice takes is written with it: option.number."
         ) from error
 
 

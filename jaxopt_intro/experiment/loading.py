@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro import journal, results
+from jaxopt_intro import journal, results, routing, training
+from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping
 from jaxopt_intro.experiment.assembling import Assembly, assemble
 from jaxopt_intro.sweeps import checkpoint
 from jaxopt_intro.sweeps.space import Trial
-from jaxopt_intro.typing import PyTree
+from jaxopt_intro.typing import Batch, PyTree
 
 
 class LoadedModel(NamedTuple):
@@ -41,11 +42,38 @@ class LoadedModel(NamedTuple):
 
     def predict(self, inputs: PyTree) -> PyTree:
         """Returns the model's outputs for raw inputs, as the data set holds them (uint8 images, say)."""
-        known = [name for name in self.hparams if name in self.assembly.model.hyperparameters]
-        given = {name: self.hparams[name] for name in known}
-        prepared = self.assembly.prepare(jax.tree.map(jnp.asarray, inputs))
-        model = self.assembly.model
-        return model.apply(self.params, self.model_state, prepared, train=False, key=None, hparams=given)[0]
+        prepared, model = self.assembly.prepare(jax.tree.map(jnp.asarray, inputs)), self.assembly.model
+        numbers = _numbers(self.assembly, self.hparams)
+        return model.apply(self.params, self.model_state, prepared, train=False, key=None, hparams=numbers)[0]
+
+    def robustness(
+        self, data: Batch, augmentation: str | Callable[..., Any], strengths: Sequence[float], *, seed: int = 0
+    ) -> np.ndarray:
+        """Returns the accuracy on augmented examples at each strength, as `training.robustness` does.
+
+        Args:
+            data: Raw inputs and labels, as the data set holds them.
+            augmentation: A name in `jaxopt-intro list augmentations`, or `(inputs, strength, *, key) -> inputs`.
+            strengths: The strengths.
+            seed: Decides the draws, the same at every strength.
+
+        Returns:
+            An accuracy for each strength.
+
+        Raises:
+            ValueError: The augmentation is unknown, or the strengths are no vector.
+        """
+        function: Any = augmentation
+        if isinstance(augmentation, str):
+            function = AUGMENTATIONS[known_name(augmentation, AUGMENTATIONS, "augmentation")]
+        model, prepare = self.assembly.model, self.assembly.prepare
+        return np.asarray(
+            training.robustness(
+                model, self.params, self.model_state, jax.tree.map(jnp.asarray, data), function,
+                jnp.asarray(strengths, jnp.float32), key=jax.random.key(seed), prepare=prepare,
+                hparams=_numbers(self.assembly, self.hparams),
+            )
+        )  # fmt: skip
 
 
 def load_model(
@@ -160,11 +188,17 @@ def _kept(records: list[dict[str, Any]], trial: str, seed: int | None, which: st
     )
 
 
+def _numbers(assembly: Assembly, hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's own numbers of a trial, by their own names."""
+    given = routing.deliver(assembly.parts, routing.known_routes(assembly.parts, hparams), hparams)
+    return next(own for part, own in zip(assembly.parts, given, strict=True) if part.role == "model")
+
+
 def _module(assembly: Assembly, stored: Mapping[str, Any], params: PyTree, model_state: PyTree, hparams: Any) -> Any:
     model = assembly.model
     if model.bind is None:
         return None
-    given = {name: hparams[name] for name in hparams if name in model.hyperparameters}
+    given = _numbers(assembly, hparams)
     example = assembly.prepare(jax.tree.map(jnp.asarray, _zeros(stored["form"][0])))
     module = model.bind(params, model_state, given, example=example)
     if hasattr(module, "eval"):
