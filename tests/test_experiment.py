@@ -282,7 +282,8 @@ MISTAKES = {
     "a validation label that is no class": (
         {"data": DATA._replace(valid=(X[:9], Y[:9] + 1))}, ABOVE, "got labels from 1 to 3; expected classes"),
     "a variance without outputs": (
-        {"loss": "gaussian_nll", "data": (X, X), "valid": 20, "model": functools.partial(models.linear, outputs=4)}, ABOVE, "Give the model twice as many outputs"),
+        {"loss": "gaussian_nll", "data": (X, X), "valid": 20, "model": functools.partial(models.linear, outputs=4)},
+        ABOVE, "Give the model twice as many outputs"),
     "a column of targets that is no column": (
         {"loss": "huber", "data": (X, X[:, 0]), "valid": 20}, ABOVE, "got targets of shape (40,)"),
     "a metric that returns a mean": ({"metrics": [mean_metric], "objective": "loss"}, ABOVE, "metric mean_metric: got"),
