@@ -14,10 +14,15 @@ from jaxopt_intro.typing import Array, PerExample, Scalar
 def per_example(values: PerExample) -> Float[Array, " batch"]:
     """Averages every axis but the first, so that one value per example is left.
 
+    Raises:
+        ValueError: The values have no axis.
+
     Examples:
         >>> per_example(jnp.array([[1.0, 3.0], [5.0, 5.0]])).tolist()
         [2.0, 5.0]
     """
+    if not values.shape:
+        raise ValueError("reduction: got a scalar; expected a value for each example. Reduce once, or add an axis.")
     return jnp.mean(at_least_float32(values).reshape(values.shape[0], math.prod(values.shape[1:])), axis=1)
 
 

@@ -182,8 +182,7 @@ def make_training(
             return values, (outputs, after)
 
         def losses_at(inputs: PyTree) -> Array:
-            values = values_at(inputs)[0]
-            return jnp.mean(values.reshape(values.shape[0], -1), axis=-1)
+            return reduction.per_example(values_at(inputs)[0])
 
         values, (outputs, model_state_after) = values_at(batch[0])
         data_loss = reduction.mean(values)

@@ -62,3 +62,8 @@ def test_with_the_sum_a_penalty_needs_a_strength_larger_by_the_number_of_example
 
     np.testing.assert_allclose(least(reduction.mean, 0.3), least(reduction.sum, 4 * 0.3), rtol=8 * EPS)
     assert abs(least(reduction.mean, 0.3) - least(reduction.sum, 0.3)) > 0.01
+
+
+def test_a_scalar_is_no_value_for_each_example():
+    with pytest.raises(ValueError, match="reduction: got a scalar; expected a value for each example"):
+        reduction.sum(jnp.float32(1.0))
