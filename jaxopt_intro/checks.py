@@ -197,8 +197,8 @@ def checked(function: Function) -> Function:
     def refusing(*args: Any, **kwargs: Any) -> Any:
         try:
             given = signature.bind(*args, **kwargs).arguments
-        except TypeError:  # the function says better what is wrong
-            return function(*args, **kwargs)
+        except TypeError:
+            given = {}  # the function itself says what is wrong
         asked = {name: interval for name, interval in known().items() if given.get(name) is not None}
         scalars(function.__name__, **{name: given[name] for name in asked})
         for name, interval in asked.items():

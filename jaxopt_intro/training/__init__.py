@@ -1,4 +1,4 @@
-"""Training as two pure functions, evaluation that counts every example exactly once, and robustness."""
+"""Training as two pure functions, evaluation that counts every example once, robustness, and hypergradients."""
 
 from jaxopt_intro.training.making import (
     CONSTRUCTORS,
@@ -13,8 +13,9 @@ from jaxopt_intro.training.making import (
     several,
 )
 from jaxopt_intro.training.robust import robustness
+from jaxopt_intro.training.tuning import Tuned, hypergradient, tune
 
 __all__ = [
-    "CONSTRUCTORS", "TrainInfo", "TrainState", "evaluate", "loss_values", "make_training", "numbers_of", "of_data",
-    "parts_of", "robustness", "several",
+    "CONSTRUCTORS", "TrainInfo", "TrainState", "Tuned", "evaluate", "hypergradient", "loss_values", "make_training",
+    "numbers_of", "of_data", "parts_of", "robustness", "several", "tune",
 ]  # fmt: skip
