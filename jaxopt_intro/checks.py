@@ -6,6 +6,8 @@ import difflib
 import functools
 import inspect
 import math
+import sys
+import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
@@ -147,26 +149,34 @@ def ranges(function: Callable[..., Any]) -> dict[str, Interval]:
         >>> {name: str(interval) for name, interval in ranges(huber).items()}
         {'delta': 'of at least 0'}
     """
-    while isinstance(function, functools.partial):
-        function = function.func
-    if isinstance(function, type) and not issubclass(function, tuple):
-        function = function.__init__
-    try:
-        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    except Exception:  # a user's annotations, which may be anything; those that cannot be read say nothing
-        return {}
-    found = {name: _interval(hint) for name, hint in hints.items() if name != "return"}
+    found = {name: _interval(hint) for name, hint in _annotations(function).items() if name != "return"}
     return {name: interval for name, interval in found.items() if interval is not None}
 
 
+def _annotations(function: Any) -> dict[str, Any]:
+    """The annotations of what a callable calls, those evaluated that are text; one that cannot be read is left out."""
+    while isinstance(function, functools.partial) or hasattr(function, "__wrapped__"):
+        function = function.func if isinstance(function, functools.partial) else function.__wrapped__
+    is_class = isinstance(function, type)
+    target = function.__init__ if is_class and not issubclass(function, tuple) else function
+    names = vars(sys.modules[target.__module__]) if is_class else getattr(target, "__globals__", {})
+    read = {}
+    for name, hint in getattr(target, "__annotations__", {}).items():
+        text = getattr(hint, "__forward_arg__", hint)
+        try:
+            read[name] = eval(text, dict(names)) if isinstance(text, str) else text
+        except Exception:  # a user's annotation may be anything, and say nothing
+            continue
+    return read
+
+
 def _interval(hint: Any) -> Interval | None:
-    """The interval that an annotation holds; that of all numbers for `Number`, None for what is no number."""
+    """The interval that an annotation holds, itself or as one of its alternatives; None for what is no number."""
     if typing.get_origin(hint) is typing.Annotated:
         return next((m for m in hint.__metadata__ if isinstance(m, Interval)), None)
-    alternatives = typing.get_args(hint)
-    if typing.Any in alternatives:
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType) or typing.Any in typing.get_args(hint):
         return None
-    return next((found for found in map(_interval, alternatives) if found is not None), None)
+    return next((found for found in map(_interval, typing.get_args(hint)) if found is not None), None)
 
 
 def checked(function: Function) -> Function:
@@ -230,8 +240,9 @@ def in_range(function: str, name: str, value: Any, interval: Interval) -> None:
     number = _known_values(value)
     if number is None:
         return
-    if number.dtype.kind not in "biuf" and number.dtype.name not in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
-        raise ValueError(f"{function}: got {name}={value!r}; expected a number {interval}. Pass a number.")
+    known = number.dtype.kind in "biuf" or number.dtype.name.startswith(("bfloat", "float8", "int4", "uint4"))
+    if number.ndim or not known:
+        raise ValueError(f"{function}: got {name}={value!r}; expected a number {interval}. Pass one number.")
     if not interval.holds(number):
         raise ValueError(
             f"{function}: got {name}={value}; expected a number {interval}. Change it, or the ends of the space that "

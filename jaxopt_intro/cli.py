@@ -231,8 +231,8 @@ def _list(asked: argparse.Namespace) -> int:
 
     tables: dict[str, dict[str, Any]] = {
         "optimizers": {name: method.reference for name, method in optimizers.METHODS.items()},
-        "losses": losses.LOSSES,
-        "penalties": regularizers.PENALTIES,
+        "losses": {**losses.LOSSES, **losses.BATCH_LOSSES},
+        "penalties": {**regularizers.PENALTIES, **regularizers.INPUT_PENALTIES},
         "proximals": regularizers.PROXIMAL,
         "projections": regularizers.PROJECTIONS,
         "stopping": {"early_stopping": regularizers.EarlyStopping},
@@ -309,7 +309,7 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--data", help="a data set (fashion_mnist_small); see: jaxopt-intro data list")
     parts.add_argument("--data-dir", metavar="DIR", help="a folder with the data set's original files")
     parts.add_argument("--valid", type=_share, help="share or number of examples for validation (0.1)")
-    parts.add_argument("--model", help="linear, mlp (the default), or a Flax module class")
+    parts.add_argument("--model", help="linear, mlp (the default), residual_mlp, convnet, or a Flax module class")
     parts.add_argument(
         "--optimizer", help="a name (adam), see: jaxopt-intro list optimizers; or a function such as optax:lion"
     )

@@ -56,6 +56,9 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         ['name', 'hyperparameters']
     """
     partial = function if isinstance(function, functools.partial) else functools.partial(function)
+    while isinstance(partial.func, functools.partial):  # one that has been given a name is not merged by Python
+        inner = partial.func
+        partial = functools.partial(inner.func, *inner.args, *partial.args, **{**inner.keywords, **partial.keywords})
     # A metaclass may hide the arguments of a class (flax's does), so its __init__ is asked, unless it is a tuple's.
     if isinstance(partial.func, type) and not issubclass(partial.func, tuple):
         partial = functools.partial(partial.func.__init__, None, *partial.args, **partial.keywords)

@@ -142,12 +142,12 @@ class Terminal:
 
     def _reasons(self, dataset: xarray.Dataset) -> None:
         """Shows how many trials ended before their last step, and why the first of them did."""
-        for what in ("failed", "finished"):
+        for what, title in (("failed", "failed"), ("finished", "stopped early")):
             reasons = [str(r) for r in dataset.reason.values[dataset.status.values == what] if r]
             if reasons:
-                title = "failed" if what == "failed" else "stopped early"
+                first = reasons[0].removeprefix(f"{title}: ")
                 self._console.print(
-                    f"{title}: {len(reasons)} of {dataset.status.size}; the first: {reasons[0]}", markup=False
+                    f"{title}: {len(reasons)} of {dataset.status.size}; the first: {first}", markup=False
                 )
 
     def receipt(self, receipt: dict[str, Any], plans: dict[str, Any]) -> None:

@@ -361,7 +361,7 @@ def test_spatial_dropout_drops_channels_in_training_alone():
 def test_stochastic_depth_rises_linearly_and_at_1_skips_the_last_block():
     model = models.residual_mlp(outputs=3, width=8, blocks=2)
     params, state = model.init(KEY, X, {})
-    rates = [block.depth.rate for block in model.bind(params, state, {"stochastic_depth": 0.5}, example=X).blocks]
+    rates = [depth.rate for depth in model.bind(params, state, {"stochastic_depth": 0.5}, example=X).depth]
     assert rates == [0.25, 0.5]
     full = _apply(model, params, state, train=True, key=KEY)[0]
     np.testing.assert_array_equal(_apply(model, params, state, train=True, key=KEY, stochastic_depth=0.0)[0], full)
@@ -382,3 +382,18 @@ def test_noise_after_hidden_layers_is_normal_in_training_alone():
     noisy = jax.vmap(lambda k: _apply(model, params, state, train=True, key=k, gaussian_noise=2.0)[0][:, 0])(keys)
     # 500 terms of variance 4: the estimate of a variance from n draws is right to sqrt(2 / n).
     assert float(jnp.var(noisy - off[None, :, 0])) == pytest.approx(2000, rel=5 * np.sqrt(2 / noisy.size))
+
+
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    [
+        ("mlp", "dropout"),
+        ("mlp", "gaussian_noise"),
+        ("residual_mlp", "stochastic_depth"),
+        ("convnet", "spatial_dropout"),
+    ],
+)
+def test_weights_start_alike_with_and_without_noise(name, noise):
+    model = MODELS[name](outputs=2)
+    without, with_noise = (model.init(KEY, IMAGES, given)[0] for given in ({}, {noise: 0.5}))
+    jax.tree.map(np.testing.assert_array_equal, without, with_noise)

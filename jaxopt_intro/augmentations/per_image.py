@@ -37,9 +37,11 @@ def per_image(function: Callable[[Image, Array, Array], Image], images: Images, 
         [1.0, 1.0]
     """
     if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+        axes = "Add the missing axis: images[..., None]." if images.ndim == 3 else "Reshape them."
+        mend = "Cast: jnp.asarray(images, jnp.float32) / 255." if images.ndim == 4 else axes
         raise ValueError(
             f"augmentation: got images of shape {images.shape} and dtype {images.dtype}; expected floats [batch, "
-            "height, width, channels]. Add the missing axis, or cast: jnp.asarray(images, jnp.float32) / 255."
+            f"height, width, channels]. {mend}"
         )
     strength = at_least_float32(jnp.asarray(strength))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))

@@ -41,8 +41,10 @@ class Experiment:
             params`, after every update.
         stopping: "early_stopping", or a function that makes an `EarlyStopping`; it sees the objective, of which less is
             better, after every epoch. A trial that stops keeps its best weights; its later epochs are NaN.
-        metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes.
-        objective: The metric, or "loss", whose validation decides; None means accuracy for classes, else the loss.
+        metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes,
+            unless the loss is of embeddings.
+        objective: The metric, or "loss", whose validation decides; None means accuracy where it is measured, else the
+            loss.
         direction: "max" or "min"; None asks the metric's table entry.
         epochs: How often each trial goes over the training split.
         steps: How many steps each trial trains, in place of `epochs`.

@@ -37,6 +37,9 @@ TABLES: dict[str, Mapping[str, Any]] = {
 }
 
 
+_EMBEDS = (*BATCH_LOSSES, *BATCH_LOSSES.values())
+
+
 class Assembly(NamedTuple):
     """An experiment's functions.
 
@@ -130,9 +133,14 @@ def missing(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]
     return [part for part in needs if part.hyperparameters]
 
 
-def ranges(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> list[dict[str, Interval]]:
-    """Returns the range of each number that has one, for each of the parts in the order of `Assembly.parts`."""
-    return [checks.ranges(function) for function in _bind(_raw(experiment, dataset), options, {})]
+def ranges(experiment: Experiment, dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Interval]:
+    """Returns the range of each number that has one, by the number's canonical name, such as "optimizer.adam.b1"."""
+    raw = _raw(experiment, dataset)
+    return {
+        f"{role}.{routing.own_name(function)}.{name}": interval
+        for (role, _), function in zip(raw, _bind(raw, options, {}), strict=True)
+        for name, interval in checks.ranges(function).items()
+    }
 
 
 def settings(
@@ -153,7 +161,9 @@ def settings(
             key = f"{part.role}.{part.name}.{name}"
             if isinstance(default, int | float) and not isinstance(default, bool):
                 numbers[key] = default
-            elif isinstance(default, bool | str | list | tuple) or hasattr(default, "__qualname__"):
+            elif isinstance(default, list | tuple):
+                others[key] = distributions.identity(tuple(default))
+            elif isinstance(default, bool | str) or (callable(default) and default is not inspect.Parameter.empty):
                 others[key] = distributions.identity(default)
     return numbers, others
 
@@ -367,6 +377,7 @@ def _factory_constructor(factory: Callable[..., Any], dataset: Dataset, each: in
 
     kept = [p for p in routing.parameters(factory).values() if p.name not in ("rngs", "example")]
     make.__name__, make.__signature__ = name, inspect.Signature(kept)  # type: ignore[attr-defined]
+    make.__wrapped__ = factory  # whose annotations say the ranges  # type: ignore[attr-defined]
     return make
 
 
@@ -437,8 +448,8 @@ def _without_default(function: Any, *, constructs: bool) -> tuple[str, ...]:
 
 def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]]:
     asked = experiment.metrics
-    if asked is None:
-        asked = ["accuracy"] if info.num_classes else []
+    if asked is None:  # an embedding's largest element is no class
+        asked = ["accuracy"] if info.num_classes and experiment.loss not in _EMBEDS else []
     functions = {name: metric.function for name, metric in METRICS.items()}
     found = [_function(m, functions, "metric") for m in ([asked] if isinstance(asked, str) else asked)]
     names = [routing.own_name(f) for f in found]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxopt_intro import distributions, routing, training
 from jaxopt_intro.checks import Interval, in_range
@@ -56,14 +57,14 @@ class Finding(NamedTuple):
         canonical: The one name of each number, however it was asked for: `l2` and `penalty.strength` are the same.
         numbers: The defaults of the parts' numbers, by their canonical names.
         others: The parts' other settings.
-        ranges: The part that takes each number, and the number's name there and range, where it has one.
+        ranges: The ranges of those numbers that have one.
     """
 
     compiled: dict[str, str]
     canonical: dict[str, str]
     numbers: dict[str, float]
     others: dict[str, str]
-    ranges: dict[str, tuple[str, str, Interval]]
+    ranges: dict[str, Interval]
 
 
 class Program(NamedTuple):
@@ -108,7 +109,8 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         if kind not in findings:
             findings[kind] = _stage_one(one, dataset, options, trial)
         finding = findings[kind]
-        _in_range(trial, finding.ranges)
+        numbers = {**finding.numbers, **{finding.canonical[name]: value for name, value in trial.hparams.items()}}
+        _in_range(numbers, finding.ranges)
         fixed = {name: trial.hparams[name] for name in finding.compiled}
         program_key = (*kind, tuple(sorted(fixed.items())))
         if program_key not in known:
@@ -116,7 +118,6 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
             known[program_key] = _program(one, dataset, options, trial, finding, traced)
             programs[known[program_key].id] = known[program_key]
         program = known[program_key]
-        numbers = {**finding.numbers, **{finding.canonical[name]: value for name, value in trial.hparams.items()}}
         parts = {**_parts(one, dataset), "program": program.hash}
         trial_id = identity.trial_id(numbers, finding.others, parts)
         staged.setdefault(trial_id, Staged(trial, trial_id, program.id, fixed, finding.compiled))
@@ -166,18 +167,14 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
     try:
         parts = assemble(experiment, dataset, options).parts
         routes = _routed(parts, trial)
-        legal = {
-            name: (f"{parts[r.index].role} {parts[r.index].name}", r.argument, intervals[r.index][r.argument])
-            for intervals in [ranges(experiment, dataset, options)]
-            for name, r in routes.items()
-            if r.argument in intervals[r.index]
-        }
-        _in_range(trial, legal)
+        canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
+        numbers, others = settings(experiment, dataset, options)
+        legal = ranges(experiment, dataset, options)
+        _in_range({**numbers, **{canonical[name]: value for name, value in trial.hparams.items()}}, legal)
         _complete(required(experiment, dataset, options), routes)
         _chosen(missing(experiment, dataset, options))
         check_targets(assemble(experiment, dataset, options, trial.hparams), dataset)
-        canonical = {name: f"{parts[r.index].role}.{parts[r.index].name}.{r.argument}" for name, r in routes.items()}
-        return Finding(doctor.stage(shapes, trial.hparams), canonical, *settings(experiment, dataset, options), legal)
+        return Finding(doctor.stage(shapes, trial.hparams), canonical, numbers, others, legal)
     except ValueError:
         raise
     except Exception as error:
@@ -199,10 +196,19 @@ def _routed(parts: Sequence[routing.Part], trial: Trial) -> dict[str, routing.Ro
         ) from error
 
 
-def _in_range(trial: Trial, ranges: Mapping[str, tuple[str, str, Interval]]) -> None:
-    """Refuses a trial with a number outside its range: in the program it is traced, and its value not known."""
-    for name, (part, argument, interval) in ranges.items():
-        in_range(part, argument, trial.hparams[name], interval)
+def _in_range(numbers: Mapping[str, Any], ranges: Mapping[str, Interval]) -> None:
+    """Refuses a number outside its range, as float32 holds it: in the program it is traced, and its value not known."""
+    for canonical, value in numbers.items():
+        part, _, argument = canonical.rpartition(".")
+        part, interval = part.replace(".", " ", 1), ranges.get(canonical, Interval())
+        in_range(part, argument, value, interval)
+        with np.errstate(over="ignore"):
+            single = np.float32(value)
+        if not (np.isfinite(single) and interval.holds(single)):
+            raise ValueError(
+                f"{part}: got {argument}={value!r}, which float32 holds as {single}; expected a finite number "
+                f"{interval}. Trials compute in float32: choose a number that it can tell from the end of the range."
+            )
 
 
 def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]) -> None:

@@ -53,7 +53,8 @@ class LoadedModel(NamedTuple):
 
         Args:
             data: Raw inputs and labels, as the data set holds them.
-            augmentation: A name in `jaxopt-intro list augmentations`, or `(inputs, strength, *, key) -> inputs`.
+            augmentation: A name in `jaxopt-intro list augmentations` that leaves the targets alone, or `(inputs,
+                strength, *, key) -> inputs`.
             strengths: The strengths.
             seed: Decides the draws, the same at every strength.
 

@@ -63,7 +63,7 @@ LOSSES = {
     "weston_watkins": weston_watkins,
 }
 
-# Losses whose value of an example depends on the rest of its batch; their keyword `weights` says which of those count.
+# Losses whose value of an example depends on the rest of its batch; their keyword `present` says who is in it.
 BATCH_LOSSES = {
     "batch_hard_triplet": batch_hard_triplet,
     "nt_xent": nt_xent,

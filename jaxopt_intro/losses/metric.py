@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxopt_intro.checks import checked, vectors
 from jaxopt_intro.trees import at_least_float32
@@ -94,7 +94,7 @@ def batch_hard_triplet(
     labels: Labels,
     *,
     margin: Nonnegative = 1.0,
-    weights: Float[Array, " batch"] | None = None,
+    present: Bool[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
     """The triplet loss of each example with its farthest positive and its nearest negative in the batch.
 
@@ -106,8 +106,8 @@ def batch_hard_triplet(
         embeddings: One for each example. A value depends on the whole batch, so batches of another size differ.
         labels: Integers; equal ones are of one class.
         margin: By how much the positive must be nearer, at least 0. May be traced.
-        weights: Examples of weight 0 are nobody's positive or negative, such as those that fill up a batch; an
-            evaluation gives them.
+        present: False for examples that only fill up a batch: they are nobody's positive or negative, whatever they
+            hold. An evaluation says so.
 
     Returns:
         The loss of each example, in float32 or wider.
@@ -123,16 +123,17 @@ def batch_hard_triplet(
         >>> batch_hard_triplet(embeddings, jnp.array([0, 0, 1, 1])).tolist()
         [0.5, 1.5, 3.0, 0.5]
     """
-    _embedded("batch_hard_triplet", embeddings, labels)
-    apart = jax.lax.stop_gradient(_all_distances(embeddings))
-    itself, there = jnp.eye(len(apart), dtype=bool), _there(weights, len(apart))
-    same = labels[:, None] == labels[None, :]
-    positive, negative = same & ~itself & there[None, :], ~same & there[None, :]
+    x, others = _embedded("batch_hard_triplet", embeddings, labels, present)
+    if not len(x):
+        return jnp.zeros(0, x.dtype)
+    apart, same = _all_distances(x), labels[:, None] == labels[None, :]
+    positive, negative = same & others, ~same & others
     farthest = jnp.argmax(jnp.where(positive, apart, -1.0), axis=1)
     nearest = jnp.argmin(jnp.where(negative, apart, jnp.inf), axis=1)
-    far, near = _distance(embeddings, embeddings[farthest], 2.0), _distance(embeddings, embeddings[nearest], 2.0)
+    values = jnp.maximum(0.0, _distance(x, x[farthest], 2.0) - _distance(x, x[nearest], 2.0) + margin)
     complete = jnp.any(positive, axis=1) & jnp.any(negative, axis=1)
-    return jnp.where(complete, jnp.maximum(0.0, far - near + margin), 0.0)
+    unknown = jnp.any(others & ~jnp.isfinite(apart), axis=1)  # what is farthest is then not known
+    return jnp.where(unknown, jnp.nan, jnp.where(complete, values, 0.0))
 
 
 @checked
@@ -141,7 +142,7 @@ def nt_xent(
     labels: Labels,
     *,
     temperature: Positive = 0.1,
-    weights: Float[Array, " batch"] | None = None,
+    present: Bool[Array, " batch"] | None = None,
 ) -> Float[Array, " batch"]:
     """Normalized, temperature-scaled cross entropy: each example must find its own group in the batch.
 
@@ -156,7 +157,8 @@ def nt_xent(
         embeddings: One for each example. A value depends on the whole batch, so batches of another size differ.
         labels: Integers; equal ones belong together.
         temperature: What the cosines are divided by, above 0. May be traced.
-        weights: Examples of weight 0 are in nobody's sum, such as those that fill up a batch; an evaluation gives them.
+        present: False for examples that only fill up a batch: they are in nobody's sum, whatever they hold. An
+            evaluation says so.
 
     Returns:
         The loss of each example, in float32 or wider.
@@ -173,34 +175,41 @@ def nt_xent(
         >>> [round(v, 4) for v in nt_xent(views, jnp.array([0, 0, 1, 1]), temperature=1.0).tolist()]
         [0.5514, 0.5514, 0.5514, 0.5514]
     """
-    _embedded("nt_xent", embeddings, labels)
-    unit = _unit(embeddings)
+    x, others = _embedded("nt_xent", embeddings, labels, present)
+    unit = _unit(x)
     scores = jnp.matmul(unit, unit.T, precision="highest") / temperature
-    others = ~jnp.eye(len(scores), dtype=bool) & _there(weights, len(scores))[None, :]
     log_p = jax.nn.log_softmax(jnp.where(others, scores, jnp.finfo(scores.dtype).min), axis=-1)
     together = (labels[:, None] == labels[None, :]) & others
     return -jnp.sum(jnp.where(together, log_p, 0.0), axis=-1) / jnp.maximum(1, jnp.sum(together, axis=-1))
 
 
-def _embedded(function: str, embeddings: Array, labels: Array) -> None:
+def _embedded(
+    function: str, embeddings: Array, labels: Array, present: Array | None
+) -> tuple[Float[Array, "batch features"], Bool[Array, "batch batch"]]:
+    """The embeddings, zeros for those that are not present, and who is another's neighbour."""
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{function}: got embeddings of shape {embeddings.shape} and labels of shape {labels.shape}, dtype "
             f"{labels.dtype}; expected [batch, features] and integers [batch]. Stack the views along the batch axis."
         )
+    present = jnp.ones(labels.shape, bool) if present is None else present
+    if present.shape != labels.shape or present.dtype != bool:
+        raise ValueError(
+            f"{function}: got present of shape {present.shape} and dtype {present.dtype}; expected booleans of shape "
+            f"{labels.shape}, one for each example. Pass weights > 0."
+        )
+    others = ~jnp.eye(len(labels), dtype=bool) & present[None, :]
+    return jnp.where(present[:, None], at_least_float32(embeddings), 0.0), others
 
 
-def _there(weights: Array | None, count: int) -> Array:
-    """Which examples count as another's neighbours."""
-    return jnp.ones(count, bool) if weights is None else weights > 0
+def _all_distances(x: Float[Array, "batch features"]) -> Float[Array, "batch batch"]:
+    """Distances of all pairs in units of the largest element, to choose by: no derivative goes through them.
 
-
-def _all_distances(embeddings: Float[Array, "batch features"]) -> Float[Array, "batch batch"]:
-    """Squared Euclidean distances of all pairs, by one product: to rounding, enough to choose by."""
-    x = at_least_float32(embeddings)
-    x = x - jnp.mean(x, axis=0, keepdims=True)
-    norms = jnp.sum(jnp.square(x), axis=-1)
-    return jnp.maximum(0.0, norms[:, None] + norms[None, :] - 2 * jnp.matmul(x, x.T, precision="highest"))
+    By differences: a product of all with all would lose the small ones among large.
+    """
+    x = jax.lax.stop_gradient(x)
+    scaled = x / jnp.maximum(jnp.max(jnp.abs(x)), jnp.finfo(x.dtype).tiny)
+    return jnp.sum(jnp.square(scaled[:, None, :] - scaled[None, :, :]), axis=-1)
 
 
 def _unit(x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:

@@ -34,12 +34,13 @@ class ConvNet(nnx.Module):
         self.convolutions = nnx.List(
             nnx.Conv(i, o, (3, 3), kernel_init=KERNEL_INIT, rngs=rngs) for i, o in itertools.pairwise(sizes)
         )
+        height, width = (functools.reduce(lambda size, _: -(-size // 2), channels, side) for side in image.shape[:2])
+        self.output = nnx.Linear(height * width * sizes[-1], outputs, rngs=rngs)
+        # Last, since they take keys: the weights start alike with and without noise.
         self.spatial = None if spatial_dropout is None else nnx.List(
             SpatialDropout(spatial_dropout, rngs=rngs) for _ in channels
         )  # fmt: skip
         self.dropout = None if dropout is None else Dropout(dropout, rngs=rngs)
-        height, width = (functools.reduce(lambda size, _: -(-size // 2), channels, side) for side in image.shape[:2])
-        self.output = nnx.Linear(height * width * sizes[-1], outputs, rngs=rngs)
         self.activation = ACTIVATIONS[known_name(activation, ACTIVATIONS, "activation")]
 
     def __call__(self, x: Array) -> Array:

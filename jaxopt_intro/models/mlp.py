@@ -35,11 +35,12 @@ class MLP(nnx.Module):
         self.hidden = nnx.List(
             [nnx.Linear(i, o, kernel_init=KERNEL_INIT, rngs=rngs) for i, o in itertools.pairwise(sizes)]
         )
+        self.output = nnx.Linear(sizes[-1], outputs, rngs=rngs)
+        # Last, since they take keys: the weights start alike with and without noise.
         self.dropout = None if dropout is None else nnx.List([Dropout(dropout, rngs=rngs) for _ in widths])
         self.noise = None if gaussian_noise is None else nnx.List(
             [GaussianNoise(gaussian_noise, rngs=rngs) for _ in widths]
         )  # fmt: skip
-        self.output = nnx.Linear(sizes[-1], outputs, rngs=rngs)
         self.activation = ACTIVATIONS[known_name(activation, ACTIVATIONS, "activation")]
 
     def __call__(self, x: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 from flax import nnx
 
@@ -14,22 +15,17 @@ from jaxopt_intro.typing import Array, Fraction, Model, Number
 
 
 class Branch(nnx.Module):
-    """`x + drop(dense(activation(dense(norm(x)))))`: one block."""
+    """`down(drop(activation(up(norm(x)))))`: what a block adds."""
 
-    def __init__(
-        self, width: int, *, activation: str, dropout: Number | None, stochastic_depth: Number | None, rngs: nnx.Rngs
-    ):
+    def __init__(self, width: int, *, activation: str, rngs: nnx.Rngs):
         self.norm = nnx.LayerNorm(width, rngs=rngs)
         self.up = nnx.Linear(width, width, kernel_init=KERNEL_INIT, rngs=rngs)
         self.down = nnx.Linear(width, width, rngs=rngs)
-        self.dropout = None if dropout is None else Dropout(dropout, rngs=rngs)
-        self.depth = None if stochastic_depth is None else StochasticDepth(stochastic_depth, rngs=rngs)
         self.activation = ACTIVATIONS[known_name(activation, ACTIVATIONS, "activation")]
 
-    def __call__(self, x: Array) -> Array:
-        branch = self.activation(self.up(self.norm(x)))
-        branch = self.down(branch if self.dropout is None else self.dropout(branch))
-        return x + (branch if self.depth is None else self.depth(branch))
+    def __call__(self, x: Array, drop: Callable[[Array], Array] | None) -> Array:
+        hidden = self.activation(self.up(self.norm(x)))
+        return self.down(hidden if drop is None else drop(hidden))
 
 
 class ResidualMLP(nnx.Module):
@@ -47,21 +43,21 @@ class ResidualMLP(nnx.Module):
         stochastic_depth: Number | None = None,
         rngs: nnx.Rngs,
     ):
-        def rate(block: int) -> Number | None:
-            return None if stochastic_depth is None else stochastic_depth * (block / blocks)
-
         self.input = nnx.Linear(example[0].size, width, rngs=rngs)
-        self.blocks = nnx.List(
-            Branch(width, activation=activation, dropout=dropout, stochastic_depth=rate(block), rngs=rngs)
-            for block in range(1, blocks + 1)
-        )
+        self.blocks = nnx.List([Branch(width, activation=activation, rngs=rngs) for _ in range(blocks)])
         self.norm = nnx.LayerNorm(width, rngs=rngs)
         self.output = nnx.Linear(width, outputs, rngs=rngs)
+        # Last, since they take keys: the weights start alike with and without noise.
+        self.dropout = None if dropout is None else nnx.List([Dropout(dropout, rngs=rngs) for _ in range(blocks)])
+        self.depth = None if stochastic_depth is None else nnx.List(
+            [StochasticDepth(stochastic_depth * (block / blocks), rngs=rngs) for block in range(1, blocks + 1)]
+        )  # fmt: skip
 
     def __call__(self, x: Array) -> Array:
         x = self.input(x.reshape(x.shape[0], -1))
-        for block in self.blocks:
-            x = block(x)
+        for i, block in enumerate(self.blocks):
+            branch = block(x, None if self.dropout is None else self.dropout[i])
+            x = x + (branch if self.depth is None else self.depth[i](branch))
         return self.output(self.norm(x))
 
 

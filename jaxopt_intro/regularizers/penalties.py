@@ -204,7 +204,7 @@ def gradient_penalty(
         The penalty, in float32 or wider.
 
     Raises:
-        ValueError: The function does not return one value for each example.
+        ValueError: The function does not return one value for each example, or the inputs are no array of floats.
 
     References:
         Drucker and LeCun 1992, Improving generalization performance using double backpropagation;
@@ -215,6 +215,13 @@ def gradient_penalty(
         >>> gradient_penalty(score, jnp.ones((5, 2)), strength=0.5, target=1.0).tolist()
         8.0
     """
+    dtype: Any = getattr(inputs, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        got = f"a {type(inputs).__name__}" if dtype is None else f"inputs of dtype {dtype}"
+        raise ValueError(
+            f"gradient_penalty: got {got}; expected one array of floats, since it differentiates by them. Cast them, "
+            "or penalize the parameters."
+        )
     values, pull = jax.vjp(function, inputs)
     if jnp.shape(values) != inputs.shape[:1]:
         raise ValueError(

@@ -128,6 +128,8 @@ def make_training(
         >>> info.loss.shape
         (3,)
     """
+    _no_names(loss=loss, make_optimizer=make_optimizer, penalty=penalty, augment=augment, schedule=schedule,
+              proximal=proximal, after_update=after_update)  # fmt: skip
     functions = {
         "model": [model],
         "loss": [loss],
@@ -240,8 +242,8 @@ def evaluate(
         data: Inputs and targets.
         hparams: The hyperparameters of the training; those of other parts are left alone.
         metrics: `(outputs, targets) -> [batch]` by name.
-        loss: If given, its mean is measured too, as "loss". One that takes `weights`, None by default, is told there
-            which examples only fill up a batch.
+        loss: If given, its mean is measured too, as "loss". One that takes `present` is told which examples
+            are there, and do not only fill up a batch.
         prepare: As in `make_training`.
         batch_size: At most so many examples at a time; the result depends on it only by rounding, except for a loss
             whose value of an example depends on its batch.
@@ -275,7 +277,7 @@ def evaluate(
         )  # fmt: skip
         values = {name: _checked("metric", f, f(outputs, batch[1]), batch[1]) for name, f in metrics.items()}
         if loss is not None:
-            neighbours = {"weights": weights} if _takes_weights(loss) else {}
+            neighbours = {"present": weights > 0} if "present" in routing.parameters(loss) else {}
             values["loss"] = loss_values(loss, outputs, batch[1], {**for_loss[0], **neighbours})
         return {name: reduction.sum(value, weights=weights) for name, value in values.items()}
 
@@ -364,6 +366,16 @@ def numbers_of(role: str, function: Callable[..., Any], takes: Callable[..., tup
     return takes(function, constructs=role in CONSTRUCTORS)
 
 
+def _no_names(**parts: Any) -> None:
+    for argument, value in parts.items():
+        for part in several(value):
+            if not callable(part):
+                raise ValueError(
+                    f"make_training: got {argument}={part!r}; expected a function, such as losses.huber or "
+                    "regularizers.proximal.l1. Names are for Experiment."
+                )
+
+
 def _part_of(role: str, function: Any) -> Part:
     if isinstance(function, Model):
         return Part(role, function.name, function.hyperparameters)
@@ -394,11 +406,6 @@ def _augmented(function: Callable[..., Any], batch: Batch, numbers: Mapping[str,
 
 def _takes_targets(function: Callable[..., Any]) -> bool:
     return "targets" in routing.parameters(function)
-
-
-def _takes_weights(loss: Callable[..., Any]) -> bool:
-    takes = routing.parameters(loss)
-    return "weights" in takes and takes["weights"].default is None
 
 
 def _takes_inputs(penalty: Callable[..., Any]) -> bool:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxopt_intro import routing
+from jaxopt_intro.checks import in_range, ranges
 from jaxopt_intro.metrics import accuracy
 from jaxopt_intro.training.making import TrainState, evaluate
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar
@@ -49,7 +51,8 @@ def robustness(
         The mean of the metric at each strength. Under `vmap` over `params` and `model_state`, for each member.
 
     Raises:
-        ValueError: There are no examples, the metric returned a wrong shape, or `strengths` is no vector.
+        ValueError: There are no examples or not as many targets, the metric returned a wrong shape, `strengths` is no
+            vector or outside the augmentation's range, or the augmentation changes targets.
 
     Examples:
         >>> from jaxopt_intro import augmentations, models
@@ -66,7 +69,24 @@ def robustness(
         raise ValueError(
             f"robustness: got strengths of shape {strengths.shape}; expected a vector. Pass jnp.array([strength])."
         )
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise ValueError(f"robustness: got data of type {type(data).__name__}; expected a pair (inputs, targets).")
     inputs, targets = data
+    counts = {jax.tree.leaves(part)[0].shape[0] for part in (inputs, targets)}
+    if len(counts) > 1:
+        raise ValueError(
+            f"robustness: got {jax.tree.leaves(inputs)[0].shape[0]} inputs and {jax.tree.leaves(targets)[0].shape[0]} "
+            "targets; expected as many. Cut both alike."
+        )
+    if not callable(augmentation) or "targets" in routing.parameters(augmentation):
+        raise ValueError(
+            f"robustness: got {augmentation!r}; expected one function (inputs, strength, *, key) -> inputs, such as "
+            "augmentations.noise. What changes targets too, as mixup does, leaves nothing to be right about."
+        )
+    for name, interval in ranges(augmentation).items():
+        if name == "strength":
+            for strength in strengths:
+                in_range(f"robustness: {routing.own_name(augmentation)}", name, strength, interval)
     rows = jnp.arange(jax.tree.leaves(inputs)[0].shape[0])
     state = TrainState(jnp.zeros((), jnp.int32), key, params, model_state, ())
 

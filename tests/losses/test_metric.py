@@ -142,12 +142,23 @@ def test_batch_hards_gradients_are_finite_at_coincident_points():
 
 
 @pytest.mark.parametrize("name", losses.BATCH_LOSSES)
-def test_examples_of_weight_0_are_nobodys_neighbours(name: str):
+def test_examples_that_are_not_present_are_nobodys_neighbours(name: str):
     loss, x = losses.BATCH_LOSSES[name], jnp.asarray(EMBEDDINGS, jnp.float32)
     padded, groups = jnp.concatenate([x, 9 * x[-1:], 9 * x[:1]]), jnp.concatenate([GROUPS, GROUPS[-1:], GROUPS[:1]])
-    weights = jnp.array([1.0] * 6 + [0.0] * 2)
-    np.testing.assert_allclose(loss(padded, groups, weights=weights)[:6], loss(x, GROUPS), rtol=16 * EPS, atol=EPS)
+    present = jnp.arange(8) < 6
+    np.testing.assert_allclose(loss(padded, groups, present=present)[:6], loss(x, GROUPS), rtol=16 * EPS, atol=EPS)
     assert not np.allclose(loss(padded, groups)[:6], loss(x, GROUPS))
+    for value in (jnp.nan, jnp.inf, 1e30):
+        wild = padded.at[6:].set(value)
+        np.testing.assert_array_equal(
+            loss(wild, groups, present=present)[:6], loss(padded, groups, present=present)[:6]
+        )
+        gradient = jax.grad(lambda x: jnp.sum(loss(x, groups, present=present)[:6]))(wild)
+        assert np.all(np.isfinite(gradient))
+    for wrong in (jnp.ones(1, bool), jnp.ones((8, 1), bool), jnp.ones(8)):
+        with pytest.raises(ValueError, match=f"{name}: got present of shape"):
+            loss(padded, groups, present=wrong)
+    assert loss(jnp.zeros((0, 2)), jnp.zeros(0, int)).shape == (0,)
 
 
 @pytest.mark.parametrize("name", losses.BATCH_LOSSES)
@@ -212,3 +223,15 @@ def test_wrong_shapes_are_refused():
         for name, loss in losses.BATCH_LOSSES.items():
             with pytest.raises(ValueError, match=rf"{name}: got .* expected \[batch, features\] and integers"):
                 loss(embeddings, groups)
+
+
+def test_batch_hard_chooses_right_among_huge_and_tiny_distances_and_passes_nan_on():
+    labels = jnp.array([0, 0, 0, 1, 1])
+    close = jnp.array([[100.0], [100.01], [100.015], [-100.0], [-100.02]])
+    ours = losses.batch_hard_triplet(close, labels, margin=200.0)
+    far = jnp.abs(close[:3] - close[None, :3, 0]).max(axis=1)
+    near = (close[:3] + 100.0)[:, 0]
+    np.testing.assert_allclose(ours[:3], far - near + 200.0, atol=4e-5)
+    huge = losses.batch_hard_triplet(1e20 * jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.5]]), jnp.array([0, 0, 1]))
+    np.testing.assert_allclose(huge[:2], (2 - np.sqrt(1.25)) * 1e20, rtol=1e-6)
+    assert np.all(np.isnan(losses.batch_hard_triplet(close.at[1].set(jnp.nan), labels)))
