@@ -260,6 +260,15 @@ OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformati
     "Adamax": lambda lr, s: optimizers.adamax(**_adamlike(lr, s)),
     # In PyTorch the first moment decays by `b1`; in the paper, and so by our default, by the scheduled momentum.
     "NAdam": lambda lr, s: optimizers.nadam(**_adamlike(lr, s), momentum_decay=s["momentum_decay"], average="constant"),
+    # PyTorch makes no step where a sign changes, ours by the paper takes the last one back; its bounds are lengths.
+    "Rprop": lambda lr, s: optimizers.rprop(
+        learning_rate=lr,
+        eta_minus=s["etas"][0],
+        eta_plus=s["etas"][1],
+        smallest=s["step_sizes"][0] / s["lr"],
+        largest=s["step_sizes"][1] / s["lr"],
+        backtrack=False,
+    ),
 }
 
 

@@ -291,6 +291,7 @@ CONVENTIONS = [
     ("adamw", {"decay": "coupled"}),
     ("sgdw", {"decay": "decoupled"}),
     ("sgdw", {"decay": "coupled"}),
+    ("rprop", {"backtrack": False}),
 ]
 
 
@@ -418,3 +419,11 @@ def test_a_scheduled_rate_is_a_number_of_the_step():
     start = jnp.zeros(1), optimizers.adam(learning_rate=0.0).init(jnp.zeros(1))
     updates = jax.lax.scan(body, start, jnp.array([0.1, 0.2, 0.0]))[1]
     np.testing.assert_allclose(updates[:, 0], [-0.1, -0.2, 0.0], rtol=1e-5)
+
+
+def test_rprop_follows_a_schedule_and_keeps_its_lengths_through_it():
+    optimizer = optimizers.rprop(learning_rate=0.0)
+    state = optimizer.init(jnp.zeros(1))
+    for rate, expected in ((0.0, 0.0), (0.5, -0.6), (0.25, -0.36)):
+        updates, state = optimizers.rprop(learning_rate=rate).update(jnp.ones(1), state)
+        np.testing.assert_allclose(updates, [expected], rtol=4 * EPS)

@@ -20,6 +20,7 @@ from jaxopt_intro.optimizers.nadam import nadam, nadam_metric, scale_by_nadam
 from jaxopt_intro.optimizers.nesterov import nesterov, scale_by_nesterov
 from jaxopt_intro.optimizers.proximal import projected, proximal
 from jaxopt_intro.optimizers.rmsprop import rmsprop, rmsprop_metric, scale_by_rmsprop
+from jaxopt_intro.optimizers.rprop import rprop, scale_by_rprop
 from jaxopt_intro.optimizers.sgd import descend, scale_by_rate, sgd, sgd_metric
 from jaxopt_intro.optimizers.sgdw import sgdw
 
@@ -150,13 +151,18 @@ METHODS = {
         "Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2", adam_metric,
         needs=("params",),
     ),
+    "rprop": Method(
+        rprop, log_uniform(1e-4, 0.1),
+        "Riedmiller and Braun 1993, A direct adaptive method: the RPROP algorithm, equations (4) to (7)", None,
+        piecewise=("learning_rate", "eta_minus", "eta_plus", "smallest", "largest"),
+    ),
 }  # fmt: skip
 
 __all__ = [
     "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
     "adamax", "adamax_metric", "adamw", "add_decay", "amsgrad", "amsgrad_metric", "descend", "momentum",
     "momentum_metric", "nadam", "nadam_metric", "nesterov", "projected", "proximal", "rmsprop", "rmsprop_metric",
-    "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
-    "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_rate", "scale_by_rmsprop", "sgd",
-    "sgd_metric", "sgdw",
+    "rprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
+    "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_rate", "scale_by_rmsprop", "scale_by_rprop",
+    "sgd", "sgd_metric", "sgdw",
 ]  # fmt: skip

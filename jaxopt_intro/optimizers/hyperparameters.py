@@ -8,9 +8,13 @@ SEARCH: dict[str, Distribution] = {
     "b1": uniform(0.8, 0.99),
     "b2": uniform(0.9, 0.999),
     "eps": log_uniform(1e-10, 1e-2),
+    "eta_minus": uniform(0.3, 0.8),
+    "eta_plus": uniform(1.05, 1.5),
     "initial_accumulator": log_uniform(1e-4, 1.0),
+    "largest": log_uniform(10.0, 1000.0),
     "momentum": uniform(0.5, 0.99),
     "momentum_decay": log_uniform(1e-3, 1e-1),
     "rho": uniform(0.8, 0.99),
+    "smallest": log_uniform(1e-6, 1e-2),
     "weight_decay": log_uniform(1e-4, 1e-1),
 }

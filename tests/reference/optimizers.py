@@ -240,6 +240,43 @@ def adamw(
     return np.stack(path)
 
 
+def rprop(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    eta_minus: float,
+    eta_plus: float,
+    smallest: float,
+    largest: float,
+) -> np.ndarray:
+    """Riedmiller and Braun 1993, equations (4) to (7), weight by weight; the bounds are shares of the first step."""
+    w = np.array(params, np.float64).ravel()
+    low, high = smallest * learning_rate, largest * learning_rate
+    delta, last_step, last_g = np.full_like(w, learning_rate), np.zeros_like(w), np.zeros_like(w)
+    path = []
+    for _ in range(steps):
+        g = gradient(w.reshape(params.shape)).ravel()
+        for i in range(w.size):
+            if last_g[i] * g[i] > 0:
+                delta[i] = np.clip(delta[i] * eta_plus, low, high)
+                last_step[i] = -np.sign(g[i]) * delta[i]
+                w[i] += last_step[i]
+                last_g[i] = g[i]
+            elif last_g[i] * g[i] < 0:
+                delta[i] = np.clip(delta[i] * eta_minus, low, high)
+                w[i] -= last_step[i]
+                last_g[i] = 0.0
+            else:
+                delta[i] = np.clip(delta[i], low, high)
+                last_step[i] = -np.sign(g[i]) * delta[i]
+                w[i] += last_step[i]
+                last_g[i] = g[i]
+        path.append(w.reshape(params.shape).copy())
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -253,4 +290,5 @@ REFERENCES = {
     "nadam": nadam,
     "amsgrad": amsgrad,
     "adamw": adamw,
+    "rprop": rprop,
 }
