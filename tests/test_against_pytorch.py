@@ -235,7 +235,7 @@ def _rmsprop(lr: Any, s: dict[str, Any]) -> optax.GradientTransformation:
     return optimizers.rmsprop(learning_rate=lr, b2=s["alpha"], eps=s["eps"], centered=s["centered"])
 
 
-# The learning rate, and PyTorch's other settings. Stored for later are also RAdam, Rprop and ASGD.
+# The learning rate, and PyTorch's other settings. Stored for later is also ASGD.
 OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformation]] = {
     "SGD": lambda lr, s: optimizers.sgd(learning_rate=lr),
     "SGD: weight_decay": lambda lr, s: _penalized(optimizers.sgd(learning_rate=lr), s["weight_decay"]),
@@ -269,6 +269,8 @@ OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformati
         largest=s["step_sizes"][1] / s["lr"],
         backtrack=False,
     ),
+    # PyTorch rectifies above a length of 5, the paper, and so our default, above 4.
+    "RAdam": lambda lr, s: optimizers.radam(**_adamlike(lr, s), rectified="above_5"),
 }
 
 

@@ -157,6 +157,10 @@ def test_they_agree_with_optax_where_the_conventions_do(x64: None):
             optimizers.adamw(**adamlike, weight_decay=0.03, decay="coupled"),
             optax.chain(optax.add_decayed_weights(0.03), optax.adam(**adamlike)),
         ),
+        (
+            optimizers.radam(**{**adamlike, "eps": 0.0}, rectified="above_5"),
+            optax.radam(**{**adamlike, "eps": 0.0}, threshold=5.0),
+        ),
     ]
     for ours, optaxs in pairs:
         _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-12)
@@ -292,6 +296,7 @@ CONVENTIONS = [
     ("sgdw", {"decay": "decoupled"}),
     ("sgdw", {"decay": "coupled"}),
     ("rprop", {"backtrack": False}),
+    ("radam", {"rectified": "above_5"}),
 ]
 
 
@@ -427,3 +432,19 @@ def test_rprop_follows_a_schedule_and_keeps_its_lengths_through_it():
     for rate, expected in ((0.0, 0.0), (0.5, -0.6), (0.25, -0.36)):
         updates, state = optimizers.rprop(learning_rate=rate).update(jnp.ones(1), state)
         np.testing.assert_allclose(updates, [expected], rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("b2", [0.99, 0.9999, 0.99999])
+def test_radam_with_a_long_memory_in_float32(b2: float):
+    numbers = {"learning_rate": 0.01, "b1": 0.9, "b2": float(np.float32(b2)), "eps": 1e-8}
+
+    def body(carry, _):
+        optimizer = optimizers.radam(**{n: jnp.float32(v) for n, v in numbers.items()})
+        updates, state = optimizer.update(jnp.ones(1), carry, None)
+        return state, updates
+
+    updates = jax.lax.scan(body, optimizers.radam(**numbers).init(jnp.zeros(1)), length=300)[1]
+    path = reference.radam(np.zeros(1), lambda _: np.ones(1), 300, **numbers)
+    expected = np.diff(path, axis=0, prepend=0.0)
+    # At first the factor is the root of a difference of the length and 4: the roundings of the length, times 5.
+    np.testing.assert_allclose(updates, expected, rtol=64 * EPS)

@@ -42,7 +42,7 @@ WITHIN_40_STEPS = {
     "boundaries": [5.3, 12.7], "factors": [0.6, 0.3],
 }  # fmt: skip
 # Bounds of a step's length, in units of the rate, that are met within a few steps.
-WITHIN_4_STEPS = {"smallest": 0.55, "largest": 1.3}
+WITHIN_6_STEPS = {"smallest": 0.55, "largest": 1.3}
 INPUTS = np.array([[0.3, -1.2, 2.2], [1.8, 0.1, -0.7], [-0.4, 0.9, 1.1]])
 
 
@@ -167,13 +167,13 @@ def _noise_case(name: str, noise: Callable[..., Any]) -> Case:
 def method_numbers(make: Callable[..., optax.GradientTransformation]) -> dict[str, float]:
     """Returns a value for each number of a method, such that it matters within a few steps."""
     numbers = default_numbers(make, routing.numbers(make, constructs=True))
-    return {n: WITHIN_4_STEPS.get(n, v) for n, v in numbers.items()}
+    return {n: WITHIN_6_STEPS.get(n, v) for n, v in numbers.items()}
 
 
 def _method_case(name: str, make: Callable[..., optax.GradientTransformation]) -> Case:
     return Case(
         f"method-{name}",
-        lambda given, dtype=jnp.float32: descend(make(**given), cast(PARAMS, dtype), windy=True),
+        lambda given, dtype=jnp.float32: descend(make(**given), cast(PARAMS, dtype), 6, windy=True),
         method_numbers(make),
     )
 

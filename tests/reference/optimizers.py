@@ -277,6 +277,30 @@ def rprop(
     return np.stack(path)
 
 
+def radam(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, b1: float, b2: float, eps: float
+) -> np.ndarray:
+    """Liu et al. 2020, algorithm 2; `eps` beside the root, as in their code."""
+    theta = np.array(params, np.float64)
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    rho_inf = 2 / (1 - b2) - 1
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(theta)
+        v = b2 * v + (1 - b2) * g**2
+        m = b1 * m + (1 - b1) * g
+        m_hat = m / (1 - b1**t)
+        rho = rho_inf - 2 * t * b2**t / (1 - b2**t)
+        if rho > 4:
+            l = np.sqrt(1 - b2**t) / (np.sqrt(v) + eps)  # noqa: E741
+            r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+            theta = theta - learning_rate * r * m_hat * l
+        else:
+            theta = theta - learning_rate * m_hat
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -291,4 +315,5 @@ REFERENCES = {
     "amsgrad": amsgrad,
     "adamw": adamw,
     "rprop": rprop,
+    "radam": radam,
 }
