@@ -161,6 +161,7 @@ def test_they_agree_with_optax_where_the_conventions_do(x64: None):
             optimizers.radam(**{**adamlike, "eps": 0.0}, rectified="above_5"),
             optax.radam(**{**adamlike, "eps": 0.0}, threshold=5.0),
         ),
+        (optimizers.qhadam(**adamlike, nu1=1.0, nu2=1.0), optax.adam(**adamlike)),
     ]
     for ours, optaxs in pairs:
         _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-12)
@@ -256,7 +257,7 @@ def test_the_metric_is_what_the_rate_is_divided_by(name: str):
                 updates, state = optimizer.update(grads, state, start)
                 return state, updates
 
-            state, updates = jax.lax.scan(body, optimizer.init(start), length=3000)
+            state, updates = jax.lax.scan(body, optimizer.init(start), length=10_000)
             return updates[-1], method.metric(state, **numbers)
 
         words = {n: v for n, v in numbers.items() if n not in method.numbers}
@@ -448,3 +449,15 @@ def test_radam_with_a_long_memory_in_float32(b2: float):
     expected = np.diff(path, axis=0, prepend=0.0)
     # At first the factor is the root of a difference of the length and 4: the roundings of the length, times 5.
     np.testing.assert_allclose(updates, expected, rtol=64 * EPS)
+
+
+def test_qhm_is_sgd_and_momentum_at_its_ends():
+    params = cast(PARAMS, jnp.float32)
+    _assert_close(
+        descend(optimizers.qhm(learning_rate=0.1, nu=0.0), params)[0],
+        descend(optimizers.sgd(learning_rate=0.1), params)[0],
+    )
+    _assert_close(
+        descend(optimizers.qhm(learning_rate=0.4, momentum=0.75, nu=1.0), params)[0],
+        descend(optimizers.momentum(learning_rate=0.1, momentum=0.75), params)[0],
+    )

@@ -19,6 +19,8 @@ from jaxopt_intro.optimizers.momentum import momentum, momentum_metric, scale_by
 from jaxopt_intro.optimizers.nadam import nadam, nadam_metric, scale_by_nadam
 from jaxopt_intro.optimizers.nesterov import nesterov, scale_by_nesterov
 from jaxopt_intro.optimizers.proximal import projected, proximal
+from jaxopt_intro.optimizers.qhadam import qhadam, scale_by_qhadam
+from jaxopt_intro.optimizers.qhm import qhm, scale_by_qhm
 from jaxopt_intro.optimizers.radam import radam, radam_metric, scale_by_radam
 from jaxopt_intro.optimizers.rmsprop import rmsprop, rmsprop_metric, scale_by_rmsprop
 from jaxopt_intro.optimizers.rprop import rprop, scale_by_rprop
@@ -162,13 +164,23 @@ METHODS = {
         "Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2", radam_metric,
         piecewise=("b2",),
     ),
+    "qhm": Method(
+        qhm, log_uniform(1e-3, 1.0),
+        "Ma and Yarats 2019, Quasi-hyperbolic momentum and Adam for deep learning, equations (3) and (4)", sgd_metric,
+    ),
+    "qhadam": Method(
+        qhadam, log_uniform(1e-5, 1e-1),
+        "Ma and Yarats 2019, Quasi-hyperbolic momentum and Adam for deep learning, QHAdam algorithm in section 4",
+        adam_metric,
+    ),
 }  # fmt: skip
 
 __all__ = [
     "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
     "adamax", "adamax_metric", "adamw", "add_decay", "amsgrad", "amsgrad_metric", "descend", "momentum",
-    "momentum_metric", "nadam", "nadam_metric", "nesterov", "projected", "proximal", "radam", "radam_metric", "rmsprop",
-    "rmsprop_metric", "rprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax",
-    "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_radam", "scale_by_rate",
-    "scale_by_rmsprop", "scale_by_rprop", "sgd", "sgd_metric", "sgdw",
+    "momentum_metric", "nadam", "nadam_metric", "nesterov", "projected", "proximal", "qhadam", "qhm", "radam",
+    "radam_metric", "rmsprop", "rmsprop_metric", "rprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam",
+    "scale_by_adamax", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov",
+    "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate", "scale_by_rmsprop", "scale_by_rprop", "sgd",
+    "sgd_metric", "sgdw",
 ]  # fmt: skip

@@ -301,6 +301,50 @@ def radam(
     return np.stack(path)
 
 
+def qhm(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, momentum: float, nu: float
+) -> np.ndarray:
+    """Ma and Yarats 2019, equations (3) and (4), the average as the sum that it is."""
+    theta = np.array(params, np.float64)
+    seen, path = [], []
+    for _ in range(steps):
+        seen.append(gradient(theta))
+        buffer = sum((1 - momentum) * momentum**age * g for age, g in enumerate(reversed(seen)))
+        theta = theta - learning_rate * ((1 - nu) * seen[-1] + nu * buffer)
+        path.append(theta)
+    return np.stack(path)
+
+
+def qhadam(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    nu1: float,
+    nu2: float,
+) -> np.ndarray:
+    """Ma and Yarats 2019, section 4: the moments as weighted means of what has been seen."""
+
+    def mean(decay: float, seen: list[np.ndarray]) -> np.ndarray:
+        weights = decay ** np.arange(len(seen))[::-1]
+        return np.tensordot(weights / weights.sum(), np.stack(seen), axes=1)
+
+    theta = np.array(params, np.float64)
+    seen, path = [], []
+    for _ in range(steps):
+        g = gradient(theta)
+        seen.append(g)
+        first = (1 - nu1) * g + nu1 * mean(b1, seen)
+        second = (1 - nu2) * g**2 + nu2 * mean(b2, [x**2 for x in seen])
+        theta = theta - learning_rate * first / (np.sqrt(second) + eps)
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -316,4 +360,6 @@ REFERENCES = {
     "adamw": adamw,
     "rprop": rprop,
     "radam": radam,
+    "qhm": qhm,
+    "qhadam": qhadam,
 }
