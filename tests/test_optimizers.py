@@ -298,6 +298,7 @@ CONVENTIONS = [
     ("sgdw", {"decay": "coupled"}),
     ("rprop", {"backtrack": False}),
     ("radam", {"rectified": "above_5"}),
+    ("aggmo", {"powers": (0, 1)}),
 ]
 
 

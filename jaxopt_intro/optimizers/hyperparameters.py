@@ -7,6 +7,7 @@ from jaxopt_intro.distributions import Distribution, log_uniform, uniform
 SEARCH: dict[str, Distribution] = {
     "b1": uniform(0.8, 0.99),
     "b2": uniform(0.9, 0.999),
+    "base": log_uniform(0.03, 0.3),
     "eps": log_uniform(1e-10, 1e-2),
     "eta_minus": uniform(0.3, 0.8),
     "eta_plus": uniform(1.05, 1.5),

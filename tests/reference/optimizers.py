@@ -345,6 +345,21 @@ def qhadam(
     return np.stack(path)
 
 
+def aggmo(params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, base: float) -> np.ndarray:
+    """Lucas et al. 2019, equation (2), with K = 3: velocities that point down."""
+    theta = np.array(params, np.float64)
+    v1, v2, v3 = (np.zeros_like(theta) for _ in range(3))
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        v1 = -g
+        v2 = (1 - base) * v2 - g
+        v3 = (1 - base * base) * v3 - g
+        theta = theta + learning_rate / 3 * (v1 + v2 + v3)
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -362,4 +377,5 @@ REFERENCES = {
     "radam": radam,
     "qhm": qhm,
     "qhadam": qhadam,
+    "aggmo": aggmo,
 }
