@@ -19,6 +19,7 @@ from jaxopt_intro.optimizers.hyperparameters import SEARCH
 from jaxopt_intro.optimizers.momentum import momentum, momentum_metric, scale_by_momentum
 from jaxopt_intro.optimizers.nadam import nadam, nadam_metric, scale_by_nadam
 from jaxopt_intro.optimizers.nesterov import nesterov, scale_by_nesterov
+from jaxopt_intro.optimizers.powersign import powersign, powersign_metric, scale_by_powersign
 from jaxopt_intro.optimizers.proximal import projected, proximal
 from jaxopt_intro.optimizers.qhadam import qhadam, scale_by_qhadam
 from jaxopt_intro.optimizers.qhm import qhm, scale_by_qhm
@@ -178,14 +179,19 @@ METHODS = {
         aggmo, log_uniform(1e-4, 0.3),
         "Lucas et al. 2019, Aggregated momentum: stability through passive damping, equation (2)", aggmo_metric,
     ),
+    "powersign": Method(
+        powersign, log_uniform(1e-3, 0.3),
+        "Bello et al. 2017, Neural optimizer search with reinforcement learning, equation of PowerSign in section 4.4",
+        powersign_metric, piecewise=("b1",),
+    ),
 }  # fmt: skip
 
 __all__ = [
     "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
     "adamax", "adamax_metric", "adamw", "add_decay", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "descend",
-    "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "projected", "proximal", "qhadam", "qhm",
-    "radam", "radam_metric", "rmsprop", "rmsprop_metric", "rprop", "scale_by_adadelta", "scale_by_adagrad",
-    "scale_by_adam", "scale_by_adamax", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam",
-    "scale_by_nesterov", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate", "scale_by_rmsprop",
-    "scale_by_rprop", "sgd", "sgd_metric", "sgdw",
+    "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign", "powersign_metric", "projected",
+    "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric", "rprop", "scale_by_adadelta",
+    "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum",
+    "scale_by_nadam", "scale_by_nesterov", "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam",
+    "scale_by_rate", "scale_by_rmsprop", "scale_by_rprop", "sgd", "sgd_metric", "sgdw",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ SEARCH: dict[str, Distribution] = {
     "eps": log_uniform(1e-10, 1e-2),
     "eta_minus": uniform(0.3, 0.8),
     "eta_plus": uniform(1.05, 1.5),
+    "exponent": uniform(0.0, 1.5),
     "initial_accumulator": log_uniform(1e-4, 1.0),
     "largest": log_uniform(10.0, 1000.0),
     "momentum": uniform(0.5, 0.99),

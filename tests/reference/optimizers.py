@@ -360,6 +360,21 @@ def aggmo(params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: 
     return np.stack(path)
 
 
+def powersign(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, b1: float, exponent: float
+) -> np.ndarray:
+    """Bello et al. 2017, PowerSign: `alpha ** (sgn(g) * sgn(m)) * g`, with alpha the exponential of `exponent`."""
+    theta, alpha = np.array(params, np.float64), np.exp(exponent)
+    m = np.zeros_like(theta)
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        theta = theta - learning_rate * np.where(g * m > 0, alpha, 1 / alpha) * g
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -378,4 +393,5 @@ REFERENCES = {
     "qhm": qhm,
     "qhadam": qhadam,
     "aggmo": aggmo,
+    "powersign": powersign,
 }
