@@ -13,6 +13,7 @@ from jaxopt_intro.optimizers.adagrad import adagrad, adagrad_metric, scale_by_ad
 from jaxopt_intro.optimizers.adam import adam, adam_metric, scale_by_adam
 from jaxopt_intro.optimizers.adamax import adamax, adamax_metric, scale_by_adamax
 from jaxopt_intro.optimizers.adamw import adamw, add_decay
+from jaxopt_intro.optimizers.addsign import addsign, addsign_metric, scale_by_addsign
 from jaxopt_intro.optimizers.aggmo import aggmo, aggmo_metric, scale_by_aggmo
 from jaxopt_intro.optimizers.amsgrad import amsgrad, amsgrad_metric, scale_by_amsgrad
 from jaxopt_intro.optimizers.hyperparameters import SEARCH
@@ -184,14 +185,20 @@ METHODS = {
         "Bello et al. 2017, Neural optimizer search with reinforcement learning, equation of PowerSign in section 4.4",
         powersign_metric, piecewise=("b1",),
     ),
+    "addsign": Method(
+        addsign, log_uniform(1e-3, 0.3),
+        "Bello et al. 2017, Neural optimizer search with reinforcement learning, equation of AddSign in section 4.4",
+        addsign_metric, piecewise=("b1",),
+    ),
 }  # fmt: skip
 
 __all__ = [
     "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
-    "adamax", "adamax_metric", "adamw", "add_decay", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "descend",
-    "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign", "powersign_metric", "projected",
-    "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric", "rprop", "scale_by_adadelta",
-    "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum",
-    "scale_by_nadam", "scale_by_nesterov", "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam",
-    "scale_by_rate", "scale_by_rmsprop", "scale_by_rprop", "sgd", "sgd_metric", "sgdw",
+    "adamax", "adamax_metric", "adamw", "add_decay", "addsign", "addsign_metric", "aggmo", "aggmo_metric", "amsgrad",
+    "amsgrad_metric", "descend", "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign",
+    "powersign_metric", "projected", "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric",
+    "rprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_addsign",
+    "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov",
+    "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate", "scale_by_rmsprop",
+    "scale_by_rprop", "sgd", "sgd_metric", "sgdw",
 ]  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxopt_intro.distributions import Distribution, log_uniform, uniform
 
 SEARCH: dict[str, Distribution] = {
+    "agreement": uniform(0.0, 1.0),
+    "alpha": uniform(0.5, 2.0),
     "b1": uniform(0.8, 0.99),
     "b2": uniform(0.9, 0.999),
     "base": log_uniform(0.03, 0.3),

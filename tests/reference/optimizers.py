@@ -375,6 +375,28 @@ def powersign(
     return np.stack(path)
 
 
+def addsign(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    alpha: float,
+    agreement: float,
+) -> np.ndarray:
+    """Bello et al. 2017, AddSign: `(alpha + f * sgn(g) * sgn(m)) * g`, with a constant f."""
+    theta = np.array(params, np.float64)
+    m = np.zeros_like(theta)
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        theta = theta - learning_rate * np.where(g * m > 0, alpha + agreement, alpha - agreement) * g
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -394,4 +416,5 @@ REFERENCES = {
     "qhadam": qhadam,
     "aggmo": aggmo,
     "powersign": powersign,
+    "addsign": addsign,
 }
