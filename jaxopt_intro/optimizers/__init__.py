@@ -29,6 +29,7 @@ from jaxopt_intro.optimizers.rmsprop import rmsprop, rmsprop_metric, scale_by_rm
 from jaxopt_intro.optimizers.rprop import rprop, scale_by_rprop
 from jaxopt_intro.optimizers.sgd import descend, scale_by_rate, sgd, sgd_metric
 from jaxopt_intro.optimizers.sgdw import sgdw
+from jaxopt_intro.optimizers.yogi import scale_by_yogi, yogi, yogi_metric
 
 
 class Method(NamedTuple):
@@ -190,6 +191,10 @@ METHODS = {
         "Bello et al. 2017, Neural optimizer search with reinforcement learning, equation of AddSign in section 4.4",
         addsign_metric, piecewise=("b1",),
     ),
+    "yogi": Method(
+        yogi, log_uniform(1e-4, 1e-1), "Zaheer et al. 2018, Adaptive methods for nonconvex optimization, algorithm 2",
+        yogi_metric, piecewise=("b2",),
+    ),
 }  # fmt: skip
 
 __all__ = [
@@ -200,5 +205,5 @@ __all__ = [
     "rprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_addsign",
     "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov",
     "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate", "scale_by_rmsprop",
-    "scale_by_rprop", "sgd", "sgd_metric", "sgdw",
+    "scale_by_rprop", "scale_by_yogi", "sgd", "sgd_metric", "sgdw", "yogi", "yogi_metric",
 ]  # fmt: skip

@@ -397,6 +397,30 @@ def addsign(
     return np.stack(path)
 
 
+def yogi(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    initial_accumulator: float,
+) -> np.ndarray:
+    """Zaheer et al. 2018, algorithm 2."""
+    x = np.array(params, np.float64)
+    m, v = np.zeros_like(x), np.full_like(x, initial_accumulator)
+    path = []
+    for _ in range(steps):
+        g = gradient(x)
+        m = b1 * m + (1 - b1) * g
+        v = np.where(v > g**2, v - (1 - b2) * g**2, v + (1 - b2) * g**2)
+        x = x - learning_rate * m / (np.sqrt(v) + eps)
+        path.append(x)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -417,4 +441,5 @@ REFERENCES = {
     "aggmo": aggmo,
     "powersign": powersign,
     "addsign": addsign,
+    "yogi": yogi,
 }
