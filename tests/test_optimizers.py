@@ -299,6 +299,7 @@ CONVENTIONS = [
     ("rprop", {"backtrack": False}),
     ("radam", {"rectified": "above_5"}),
     ("aggmo", {"powers": (0, 1)}),
+    ("adabound", {"form": "code"}),
 ]
 
 

@@ -8,6 +8,7 @@ import optax
 from jaxopt_intro import routing
 from jaxopt_intro.checks import Interval, ranges
 from jaxopt_intro.distributions import Distribution, log_uniform
+from jaxopt_intro.optimizers.adabound import adabound, adabound_metric, scale_by_adabound
 from jaxopt_intro.optimizers.adadelta import adadelta, adadelta_metric, scale_by_adadelta
 from jaxopt_intro.optimizers.adagrad import adagrad, adagrad_metric, scale_by_adagrad
 from jaxopt_intro.optimizers.adam import adam, adam_metric, scale_by_adam
@@ -195,15 +196,21 @@ METHODS = {
         yogi, log_uniform(1e-4, 1e-1), "Zaheer et al. 2018, Adaptive methods for nonconvex optimization, algorithm 2",
         yogi_metric, piecewise=("b2",),
     ),
+    "adabound": Method(
+        adabound, log_uniform(1e-5, 1e-1),
+        "Luo et al. 2019, Adaptive gradient methods with dynamic bound of learning rate, algorithm 2",
+        adabound_metric, piecewise=("eps", "final_factor", "gamma", "b2"),
+    ),
 }  # fmt: skip
 
 __all__ = [
-    "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
-    "adamax", "adamax_metric", "adamw", "add_decay", "addsign", "addsign_metric", "aggmo", "aggmo_metric", "amsgrad",
-    "amsgrad_metric", "descend", "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign",
-    "powersign_metric", "projected", "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric",
-    "rprop", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_addsign",
-    "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov",
-    "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate", "scale_by_rmsprop",
-    "scale_by_rprop", "scale_by_yogi", "sgd", "sgd_metric", "sgdw", "yogi", "yogi_metric",
+    "METHODS", "SEARCH", "Method", "adabound", "adabound_metric", "adadelta", "adadelta_metric", "adagrad",
+    "adagrad_metric", "adam", "adam_metric", "adamax", "adamax_metric", "adamw", "add_decay", "addsign",
+    "addsign_metric", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "descend", "momentum", "momentum_metric",
+    "nadam", "nadam_metric", "nesterov", "powersign", "powersign_metric", "projected", "proximal", "qhadam", "qhm",
+    "radam", "radam_metric", "rmsprop", "rmsprop_metric", "rprop", "scale_by_adabound", "scale_by_adadelta",
+    "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_addsign", "scale_by_aggmo", "scale_by_amsgrad",
+    "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm",
+    "scale_by_radam", "scale_by_rate", "scale_by_rmsprop", "scale_by_rprop", "scale_by_yogi", "sgd", "sgd_metric",
+    "sgdw", "yogi", "yogi_metric",
 ]  # fmt: skip

@@ -14,6 +14,8 @@ SEARCH: dict[str, Distribution] = {
     "eta_minus": uniform(0.3, 0.8),
     "eta_plus": uniform(1.05, 1.5),
     "exponent": uniform(0.0, 1.5),
+    "final_factor": log_uniform(1.0, 1000.0),
+    "gamma": log_uniform(1e-4, 1e-1),
     "initial_accumulator": log_uniform(1e-4, 1.0),
     "largest": log_uniform(10.0, 1000.0),
     "momentum": uniform(0.5, 0.99),

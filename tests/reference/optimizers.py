@@ -421,6 +421,32 @@ def yogi(
     return np.stack(path)
 
 
+def adabound(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    final_factor: float,
+    gamma: float,
+) -> np.ndarray:
+    """Luo et al. 2019, algorithm 2; the bounds are its 0.1 -+ 0.1 / ((1 - b2) * t + 1 or 0), with names."""
+    x, final = np.array(params, np.float64), final_factor * learning_rate
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(x)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        eta = np.clip(learning_rate / (np.sqrt(v) + eps), final - final / (gamma * t + 1), final + final / (gamma * t))
+        x = x - eta / np.sqrt(t) * m
+        path.append(x)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -442,4 +468,5 @@ REFERENCES = {
     "powersign": powersign,
     "addsign": addsign,
     "yogi": yogi,
+    "adabound": adabound,
 }
