@@ -463,3 +463,16 @@ def test_qhm_is_sgd_and_momentum_at_its_ends():
         descend(optimizers.qhm(learning_rate=0.4, momentum=0.75, nu=1.0), params)[0],
         descend(optimizers.momentum(learning_rate=0.1, momentum=0.75), params)[0],
     )
+
+
+@pytest.mark.parametrize("average_from", [0.0, 3.0])
+def test_asgd_averages_the_path_from_where_it_is_told(average_from: float):
+    optimizer, params = optimizers.asgd(learning_rate=0.1, average_from=average_from), jnp.array([2.0, -1.0])
+    state, path = optimizer.init(params), []
+    for _ in range(8):
+        updates, state = optimizer.update(params**3 + 1, state, params)
+        params = params + updates
+        path.append(params)
+    # The step before the first that counts is what the average begins with.
+    expected = np.mean(path[int(average_from) :], axis=0)
+    np.testing.assert_allclose(optimizers.asgd_average(state), expected, rtol=16 * EPS)

@@ -7,6 +7,7 @@ from jaxopt_intro.distributions import Distribution, log_uniform, uniform
 SEARCH: dict[str, Distribution] = {
     "agreement": uniform(0.0, 1.0),
     "alpha": uniform(0.5, 2.0),
+    "average_from": log_uniform(1.0, 10_000.0),
     "b1": uniform(0.8, 0.99),
     "b2": uniform(0.9, 0.999),
     "base": log_uniform(0.03, 0.3),
@@ -23,6 +24,7 @@ SEARCH: dict[str, Distribution] = {
     "nu": uniform(0.5, 1.0),
     "nu1": uniform(0.5, 1.0),
     "nu2": uniform(0.5, 1.0),
+    "power": uniform(0.5, 1.0),
     "rho": uniform(0.8, 0.99),
     "smallest": log_uniform(1e-6, 1e-2),
     "weight_decay": log_uniform(1e-4, 1e-1),

@@ -447,6 +447,27 @@ def adabound(
     return np.stack(path)
 
 
+def asgd(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    power: float,
+    average_from: float,
+) -> np.ndarray:
+    """Bottou 2010, section 5: `w - gamma_t * (lambda * w + grad)`; the average is beside the path."""
+    del average_from
+    w = np.array(params, np.float64)
+    path = []
+    for t in range(steps):
+        gamma = learning_rate * (1 + weight_decay * learning_rate * t) ** -power
+        w = w - gamma * (weight_decay * w + gradient(w))
+        path.append(w)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -469,4 +490,5 @@ REFERENCES = {
     "addsign": addsign,
     "yogi": yogi,
     "adabound": adabound,
+    "asgd": asgd,
 }
