@@ -162,6 +162,11 @@ def test_they_agree_with_optax_where_the_conventions_do(x64: None):
             optax.radam(**{**adamlike, "eps": 0.0}, threshold=5.0),
         ),
         (optimizers.qhadam(**adamlike, nu1=1.0, nu2=1.0), optax.adam(**adamlike)),
+        # optax multiplies differences by `1 - b2`: the same at a half.
+        (
+            optimizers.adan(learning_rate=0.1, b1=0.8, b2=0.5, b3=0.9, eps=1e-3),
+            optax.adan(0.1, b1=0.8, b2=0.5, b3=0.9, eps=1e-3, eps_root=0.0),
+        ),
     ]
     for ours, optaxs in pairs:
         _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-12)

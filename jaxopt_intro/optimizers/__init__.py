@@ -14,6 +14,7 @@ from jaxopt_intro.optimizers.adagrad import adagrad, adagrad_metric, scale_by_ad
 from jaxopt_intro.optimizers.adam import adam, adam_metric, scale_by_adam
 from jaxopt_intro.optimizers.adamax import adamax, adamax_metric, scale_by_adamax
 from jaxopt_intro.optimizers.adamw import adamw, add_decay
+from jaxopt_intro.optimizers.adan import adan, adan_metric, scale_by_adan
 from jaxopt_intro.optimizers.addsign import addsign, addsign_metric, scale_by_addsign
 from jaxopt_intro.optimizers.aggmo import aggmo, aggmo_metric, scale_by_aggmo
 from jaxopt_intro.optimizers.amsgrad import amsgrad, amsgrad_metric, scale_by_amsgrad
@@ -207,16 +208,21 @@ METHODS = {
         "Polyak and Juditsky 1992, Acceleration of stochastic approximation by averaging, algorithm (2)", asgd_metric,
         piecewise=("average_from",), needs=("params",),
     ),
+    "adan": Method(
+        adan, log_uniform(1e-4, 1e-1),
+        "Xie et al. 2022, Adan: adaptive Nesterov momentum algorithm for faster optimizing deep models, algorithm 1",
+        adan_metric, needs=("params",),
+    ),
 }  # fmt: skip
 
 __all__ = [
     "METHODS", "SEARCH", "Method", "adabound", "adabound_metric", "adadelta", "adadelta_metric", "adagrad",
-    "adagrad_metric", "adam", "adam_metric", "adamax", "adamax_metric", "adamw", "add_decay", "addsign",
-    "addsign_metric", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "asgd", "asgd_average", "asgd_metric",
-    "descend", "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign", "powersign_metric",
-    "projected", "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric", "rprop",
-    "scale_by_adabound", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax",
-    "scale_by_addsign", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam",
+    "adagrad_metric", "adam", "adam_metric", "adamax", "adamax_metric", "adamw", "adan", "adan_metric", "add_decay",
+    "addsign", "addsign_metric", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "asgd", "asgd_average",
+    "asgd_metric", "descend", "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign",
+    "powersign_metric", "projected", "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric",
+    "rprop", "scale_by_adabound", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax",
+    "scale_by_adan", "scale_by_addsign", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam",
     "scale_by_nesterov", "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate",
     "scale_by_rmsprop", "scale_by_rprop", "scale_by_yogi", "sgd", "sgd_metric", "sgdw", "yogi", "yogi_metric",
 ]  # fmt: skip

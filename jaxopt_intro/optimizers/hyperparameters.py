@@ -10,6 +10,7 @@ SEARCH: dict[str, Distribution] = {
     "average_from": log_uniform(1.0, 10_000.0),
     "b1": uniform(0.8, 0.99),
     "b2": uniform(0.9, 0.999),
+    "b3": uniform(0.9, 0.999),
     "base": log_uniform(0.03, 0.3),
     "eps": log_uniform(1e-10, 1e-2),
     "eta_minus": uniform(0.3, 0.8),

@@ -468,6 +468,37 @@ def asgd(
     return np.stack(path)
 
 
+def adan(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    b3: float,
+    eps: float,
+    weight_decay: float,
+) -> np.ndarray:
+    """Xie et al. 2022, algorithm 1, in its own betas, and with the correction of the bias of its code."""
+    theta = np.array(params, np.float64)
+    beta1, beta2, beta3 = 1 - b1, 1 - b2, 1 - b3
+    m, v, n = (np.zeros_like(theta) for _ in range(3))
+    last, path = None, []
+    for k in range(1, steps + 1):
+        g = gradient(theta)
+        d = np.zeros_like(g) if last is None else g - last
+        m = (1 - beta1) * m + beta1 * g
+        v = (1 - beta2) * v + beta2 * d
+        n = (1 - beta3) * n + beta3 * (g + (1 - beta2) * d) ** 2
+        m_hat, v_hat, n_hat = m / (1 - b1**k), v / (1 - b2**k), n / (1 - b3**k)
+        eta = learning_rate / (np.sqrt(n_hat) + eps)
+        theta = (theta - eta * (m_hat + (1 - beta2) * v_hat)) / (1 + weight_decay * learning_rate)
+        last = g
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -491,4 +522,5 @@ REFERENCES = {
     "yogi": yogi,
     "adabound": adabound,
     "asgd": asgd,
+    "adan": adan,
 }
