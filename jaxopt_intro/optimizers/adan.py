@@ -88,8 +88,8 @@ def adan(
 
     The decays are one minus the paper's: 0.02, 0.08 and 0.01 there. It begins with the first gradient in place of
     correcting the bias; the correction is that of its authors' code, as are the values. optax adds 1e-8 inside the root
-    too, multiplies differences by
-    `1 - b2`, reading the paper's beta as its own, and subtracts its decay. PyTorch does not have it.
+    too, multiplies differences by `1 - b2`, reading the paper's beta as its own, and subtracts its decay. PyTorch does
+    not have it.
 
     Args:
         learning_rate: The step size, at least 0. May be traced.
