@@ -235,7 +235,7 @@ def _rmsprop(lr: Any, s: dict[str, Any]) -> optax.GradientTransformation:
     return optimizers.rmsprop(learning_rate=lr, b2=s["alpha"], eps=s["eps"], centered=s["centered"])
 
 
-# The learning rate, and PyTorch's other settings. Stored for later are also RAdam, Rprop and ASGD.
+# The learning rate, and PyTorch's other settings.
 OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformation]] = {
     "SGD": lambda lr, s: optimizers.sgd(learning_rate=lr),
     "SGD: weight_decay": lambda lr, s: _penalized(optimizers.sgd(learning_rate=lr), s["weight_decay"]),
@@ -260,17 +260,35 @@ OPTIMIZERS: dict[str, Callable[[Any, dict[str, Any]], optax.GradientTransformati
     "Adamax": lambda lr, s: optimizers.adamax(**_adamlike(lr, s)),
     # In PyTorch the first moment decays by `b1`; in the paper, and so by our default, by the scheduled momentum.
     "NAdam": lambda lr, s: optimizers.nadam(**_adamlike(lr, s), momentum_decay=s["momentum_decay"], average="constant"),
+    # PyTorch makes no step where a sign changes, ours by the paper takes the last one back; its bounds are lengths.
+    "Rprop": lambda lr, s: optimizers.rprop(
+        learning_rate=lr,
+        eta_minus=s["etas"][0],
+        eta_plus=s["etas"][1],
+        smallest=s["step_sizes"][0] / s["lr"],
+        largest=s["step_sizes"][1] / s["lr"],
+        backtrack=False,
+    ),
+    # PyTorch rectifies above a length of 5, the paper, and so our default, above 4.
+    "RAdam": lambda lr, s: optimizers.radam(**_adamlike(lr, s), rectified="above_5"),
+    # PyTorch counts one step less in the average, which does not touch the path.
+    "ASGD": lambda lr, s: optimizers.asgd(
+        learning_rate=lr, weight_decay=s["lambd"], power=s["alpha"], average_from=s["t0"] + 1
+    ),
 }
 
 
-def _descend(make: Callable[[Any], optax.GradientTransformation], gamma: float) -> Any:
+def _gradient(params: Any) -> Any:
     function = {k: jnp.array(v) for k, v in STORED["optimizers"]["function"].items()}
+    return function["matrix"] @ params + function["quartic"] * params**3 - function["linear"]
+
+
+def _descend(make: Callable[[Any], optax.GradientTransformation], gamma: float) -> Any:
     start = jnp.array(STORED["optimizers"]["start"])
 
     def step(carry, learning_rate):
         params, state = carry
-        grads = function["matrix"] @ params + function["quartic"] * params**3 - function["linear"]
-        updates, state = make(learning_rate).update(grads, state, params)
+        updates, state = make(learning_rate).update(_gradient(params), state, params)
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
@@ -290,6 +308,22 @@ def test_optimizers(name: str):
     ours, theirs = _run(name, OPTIMIZERS[name])
     # Some ten roundings in each of 25 steps, of numbers up to 3, which the descent does not magnify.
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=750 * EPS)
+
+
+def test_the_average_of_asgd():
+    stored = STORED["optimizers"]["runs"]["ASGD"]
+    optimizer = OPTIMIZERS["ASGD"](stored["settings"]["lr"], stored["settings"])
+    params = jnp.array(STORED["optimizers"]["start"])
+
+    def step(carry, following):
+        params, state = carry
+        _, state = optimizer.update(_gradient(params), state, params)
+        return (following, state), None
+
+    (_, state), _ = jax.jit(lambda path: jax.lax.scan(step, (params, optimizer.init(params)), path))(
+        jnp.array(stored["params"])
+    )
+    np.testing.assert_allclose(optimizers.asgd_average(state), stored["average"], rtol=0, atol=750 * EPS)
 
 
 def test_the_rate_inside_the_velocity_is_another_method_once_it_changes():

@@ -157,6 +157,16 @@ def test_they_agree_with_optax_where_the_conventions_do(x64: None):
             optimizers.adamw(**adamlike, weight_decay=0.03, decay="coupled"),
             optax.chain(optax.add_decayed_weights(0.03), optax.adam(**adamlike)),
         ),
+        (
+            optimizers.radam(**{**adamlike, "eps": 0.0}, rectified="above_5"),
+            optax.radam(**{**adamlike, "eps": 0.0}, threshold=5.0),
+        ),
+        (optimizers.qhadam(**adamlike, nu1=1.0, nu2=1.0), optax.adam(**adamlike)),
+        # optax multiplies differences by `1 - b2`: the same at a half.
+        (
+            optimizers.adan(learning_rate=0.1, b1=0.8, b2=0.5, b3=0.9, eps=1e-3),
+            optax.adan(0.1, b1=0.8, b2=0.5, b3=0.9, eps=1e-3, eps_root=0.0),
+        ),
     ]
     for ours, optaxs in pairs:
         _assert_close(descend(ours, params, 20)[0], descend(optaxs, params, 20)[0], 1e-12)
@@ -252,7 +262,7 @@ def test_the_metric_is_what_the_rate_is_divided_by(name: str):
                 updates, state = optimizer.update(grads, state, start)
                 return state, updates
 
-            state, updates = jax.lax.scan(body, optimizer.init(start), length=3000)
+            state, updates = jax.lax.scan(body, optimizer.init(start), length=10_000)
             return updates[-1], method.metric(state, **numbers)
 
         words = {n: v for n, v in numbers.items() if n not in method.numbers}
@@ -291,6 +301,10 @@ CONVENTIONS = [
     ("adamw", {"decay": "coupled"}),
     ("sgdw", {"decay": "decoupled"}),
     ("sgdw", {"decay": "coupled"}),
+    ("rprop", {"backtrack": False}),
+    ("radam", {"rectified": "above_5"}),
+    ("aggmo", {"powers": (0, 1)}),
+    ("adabound", {"form": "code"}),
 ]
 
 
@@ -418,3 +432,52 @@ def test_a_scheduled_rate_is_a_number_of_the_step():
     start = jnp.zeros(1), optimizers.adam(learning_rate=0.0).init(jnp.zeros(1))
     updates = jax.lax.scan(body, start, jnp.array([0.1, 0.2, 0.0]))[1]
     np.testing.assert_allclose(updates[:, 0], [-0.1, -0.2, 0.0], rtol=1e-5)
+
+
+def test_rprop_follows_a_schedule_and_keeps_its_lengths_through_it():
+    optimizer = optimizers.rprop(learning_rate=0.0)
+    state = optimizer.init(jnp.zeros(1))
+    for rate, expected in ((0.0, 0.0), (0.5, -0.6), (0.25, -0.36)):
+        updates, state = optimizers.rprop(learning_rate=rate).update(jnp.ones(1), state)
+        np.testing.assert_allclose(updates, [expected], rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("b2", [0.99, 0.9999, 0.99999])
+def test_radam_with_a_long_memory_in_float32(b2: float):
+    numbers = {"learning_rate": 0.01, "b1": 0.9, "b2": float(np.float32(b2)), "eps": 1e-8}
+
+    def body(carry, _):
+        optimizer = optimizers.radam(**{n: jnp.float32(v) for n, v in numbers.items()})
+        updates, state = optimizer.update(jnp.ones(1), carry, None)
+        return state, updates
+
+    updates = jax.lax.scan(body, optimizers.radam(**numbers).init(jnp.zeros(1)), length=300)[1]
+    path = reference.radam(np.zeros(1), lambda _: np.ones(1), 300, **numbers)
+    expected = np.diff(path, axis=0, prepend=0.0)
+    # At first the factor is the root of a difference of the length and 4: the roundings of the length, times 5.
+    np.testing.assert_allclose(updates, expected, rtol=64 * EPS)
+
+
+def test_qhm_is_sgd_and_momentum_at_its_ends():
+    params = cast(PARAMS, jnp.float32)
+    _assert_close(
+        descend(optimizers.qhm(learning_rate=0.1, nu=0.0), params)[0],
+        descend(optimizers.sgd(learning_rate=0.1), params)[0],
+    )
+    _assert_close(
+        descend(optimizers.qhm(learning_rate=0.4, momentum=0.75, nu=1.0), params)[0],
+        descend(optimizers.momentum(learning_rate=0.1, momentum=0.75), params)[0],
+    )
+
+
+@pytest.mark.parametrize("average_from", [0.0, 3.0])
+def test_asgd_averages_the_path_from_where_it_is_told(average_from: float):
+    optimizer, params = optimizers.asgd(learning_rate=0.1, average_from=average_from), jnp.array([2.0, -1.0])
+    state, path = optimizer.init(params), []
+    for _ in range(8):
+        updates, state = optimizer.update(params**3 + 1, state, params)
+        params = params + updates
+        path.append(params)
+    # The step before the first that counts is what the average begins with.
+    expected = np.mean(path[int(average_from) :], axis=0)
+    np.testing.assert_allclose(optimizers.asgd_average(state), expected, rtol=16 * EPS)

@@ -533,7 +533,8 @@ def test_hypergradients_through_several_steps(name: str, x64: None):
         difference = (after_training(up) - after_training(down)) / (2 * h)
         # Two losses near 10, each right to 1e-15, over 2 * h.
         assert float(gradient[number]) == pytest.approx(float(difference), rel=1e-6, abs=1e-8)
-        assert float(difference) != 0
+        # What follows the signs of gradients alone does not feel a small penalty.
+        assert float(difference) != 0 or optimizers.METHODS[name].metric is None
 
 
 def test_hypergradients_are_finite_in_float32_and_for_a_population():

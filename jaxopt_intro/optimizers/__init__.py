@@ -9,20 +9,31 @@ import optax
 from jaxopt_intro import routing
 from jaxopt_intro.checks import Interval, ranges
 from jaxopt_intro.distributions import Distribution, log_uniform
+from jaxopt_intro.optimizers.adabound import adabound, adabound_metric, scale_by_adabound
 from jaxopt_intro.optimizers.adadelta import adadelta, adadelta_metric, scale_by_adadelta
 from jaxopt_intro.optimizers.adagrad import adagrad, adagrad_metric, scale_by_adagrad
 from jaxopt_intro.optimizers.adam import adam, adam_metric, scale_by_adam
 from jaxopt_intro.optimizers.adamax import adamax, adamax_metric, scale_by_adamax
 from jaxopt_intro.optimizers.adamw import adamw, add_decay
+from jaxopt_intro.optimizers.adan import adan, adan_metric, scale_by_adan
+from jaxopt_intro.optimizers.addsign import addsign, addsign_metric, scale_by_addsign
+from jaxopt_intro.optimizers.aggmo import aggmo, aggmo_metric, scale_by_aggmo
 from jaxopt_intro.optimizers.amsgrad import amsgrad, amsgrad_metric, scale_by_amsgrad
+from jaxopt_intro.optimizers.asgd import asgd, asgd_average, asgd_metric
 from jaxopt_intro.optimizers.hyperparameters import SEARCH
 from jaxopt_intro.optimizers.momentum import momentum, momentum_metric, scale_by_momentum
 from jaxopt_intro.optimizers.nadam import nadam, nadam_metric, scale_by_nadam
 from jaxopt_intro.optimizers.nesterov import nesterov, scale_by_nesterov
+from jaxopt_intro.optimizers.powersign import powersign, powersign_metric, scale_by_powersign
 from jaxopt_intro.optimizers.proximal import projected, proximal
+from jaxopt_intro.optimizers.qhadam import qhadam, scale_by_qhadam
+from jaxopt_intro.optimizers.qhm import qhm, scale_by_qhm
+from jaxopt_intro.optimizers.radam import radam, radam_metric, scale_by_radam
 from jaxopt_intro.optimizers.rmsprop import rmsprop, rmsprop_metric, scale_by_rmsprop
+from jaxopt_intro.optimizers.rprop import rprop, scale_by_rprop
 from jaxopt_intro.optimizers.sgd import descend, scale_by_rate, sgd, sgd_metric
 from jaxopt_intro.optimizers.sgdw import sgdw
+from jaxopt_intro.optimizers.yogi import scale_by_yogi, yogi, yogi_metric
 
 
 class Method(NamedTuple):
@@ -151,6 +162,58 @@ METHODS = {
         "Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2", adam_metric,
         needs=("params",),
     ),
+    "rprop": Method(
+        rprop, log_uniform(1e-4, 0.1),
+        "Riedmiller and Braun 1993, A direct adaptive method: the RPROP algorithm, equations (4) to (7)", None,
+        piecewise=("learning_rate", "eta_minus", "eta_plus", "smallest", "largest"),
+    ),
+    "radam": Method(
+        radam, log_uniform(1e-5, 1e-1),
+        "Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2", radam_metric,
+        piecewise=("b2",),
+    ),
+    "qhm": Method(
+        qhm, log_uniform(1e-3, 1.0),
+        "Ma and Yarats 2019, Quasi-hyperbolic momentum and Adam for deep learning, equations (3) and (4)", sgd_metric,
+    ),
+    "qhadam": Method(
+        qhadam, log_uniform(1e-5, 1e-1),
+        "Ma and Yarats 2019, Quasi-hyperbolic momentum and Adam for deep learning, QHAdam algorithm in section 4",
+        adam_metric,
+    ),
+    "aggmo": Method(
+        aggmo, log_uniform(1e-4, 0.3),
+        "Lucas et al. 2019, Aggregated momentum: stability through passive damping, equation (2)", aggmo_metric,
+    ),
+    "powersign": Method(
+        powersign, log_uniform(1e-3, 0.3),
+        "Bello et al. 2017, Neural optimizer search with reinforcement learning, equation of PowerSign in section 4.4",
+        powersign_metric, piecewise=("b1",),
+    ),
+    "addsign": Method(
+        addsign, log_uniform(1e-3, 0.3),
+        "Bello et al. 2017, Neural optimizer search with reinforcement learning, equation of AddSign in section 4.4",
+        addsign_metric, piecewise=("b1",),
+    ),
+    "yogi": Method(
+        yogi, log_uniform(1e-4, 1e-1), "Zaheer et al. 2018, Adaptive methods for nonconvex optimization, algorithm 2",
+        yogi_metric, piecewise=("b2",),
+    ),
+    "adabound": Method(
+        adabound, log_uniform(1e-5, 1e-1),
+        "Luo et al. 2019, Adaptive gradient methods with dynamic bound of learning rate, algorithm 2",
+        adabound_metric, piecewise=("eps", "final_factor", "gamma", "b2"),
+    ),
+    "asgd": Method(
+        asgd, log_uniform(1e-3, 1.0),
+        "Polyak and Juditsky 1992, Acceleration of stochastic approximation by averaging, algorithm (2)", asgd_metric,
+        piecewise=("average_from",), needs=("params",),
+    ),
+    "adan": Method(
+        adan, log_uniform(1e-4, 1e-1),
+        "Xie et al. 2022, Adan: adaptive Nesterov momentum algorithm for faster optimizing deep models, algorithm 1",
+        adan_metric, needs=("params",),
+    ),
 }  # fmt: skip
 
 
@@ -186,10 +249,13 @@ def metric_of(make: Callable[..., optax.GradientTransformation]) -> Callable[...
 
 
 __all__ = [
-    "METHODS", "SEARCH", "Method", "adadelta", "adadelta_metric", "adagrad", "adagrad_metric", "adam", "adam_metric",
-    "adamax", "adamax_metric", "adamw", "add_decay", "amsgrad", "amsgrad_metric", "descend", "metric_of", "momentum",
-    "momentum_metric", "nadam", "nadam_metric", "nesterov", "projected", "proximal", "rmsprop", "rmsprop_metric",
-    "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_amsgrad",
-    "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_rate", "scale_by_rmsprop", "sgd",
-    "sgd_metric", "sgdw",
+    "METHODS", "SEARCH", "Method", "adabound", "adabound_metric", "adadelta", "adadelta_metric", "adagrad",
+    "adagrad_metric", "adam", "adam_metric", "adamax", "adamax_metric", "adamw", "adan", "adan_metric", "add_decay",
+    "addsign", "addsign_metric", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "asgd", "asgd_average",
+    "asgd_metric", "descend", "metric_of", "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign",
+    "powersign_metric", "projected", "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric",
+    "rprop", "scale_by_adabound", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax",
+    "scale_by_adan", "scale_by_addsign", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam",
+    "scale_by_nesterov", "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate",
+    "scale_by_rmsprop", "scale_by_rprop", "scale_by_yogi", "sgd", "sgd_metric", "sgdw", "yogi", "yogi_metric",
 ]  # fmt: skip

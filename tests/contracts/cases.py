@@ -41,6 +41,8 @@ WITHIN_40_STEPS = {
     "t_mult": 1.7,
     "boundaries": [5.3, 12.7], "factors": [0.6, 0.3],
 }  # fmt: skip
+# Bounds of a step's length, in units of the rate, that are met within a few steps, and how fast some of them close.
+WITHIN_6_STEPS = {"smallest": 0.55, "largest": 1.3, "final_factor": 3.0, "gamma": 0.3}
 INPUTS = np.array([[0.3, -1.2, 2.2, 0.6], [1.8, 0.1, -0.7, -1.1], [-0.4, 0.9, 1.1, 0.2]]).reshape(3, 2, 2)
 
 
@@ -103,15 +105,26 @@ def gradient(params: Any) -> Any:
     return jax.tree.map(lambda a, c: jnp.asarray(c, a.dtype) * (a + 0.05 * a**3), away, CURVATURES)
 
 
-def descend(optimizer: optax.GradientTransformation, params: Any, steps: int = STEPS) -> tuple[Any, Any, Any]:
+def gusts(leaf: str, steps: int = STEPS) -> np.ndarray:
+    """Returns what blows on the bowl in each step, so that gradients change their signs: `[steps, *shape]`."""
+    shape = PARAMS[leaf].shape
+    phases = np.arange(PARAMS[leaf].size).reshape(shape)
+    return 2.0 * np.cos(1.3 * np.arange(steps).reshape(-1, *(1 for _ in shape)) ** 1.2 + 2 * phases)
+
+
+def descend(
+    optimizer: optax.GradientTransformation, params: Any, steps: int = STEPS, *, windy: bool = False
+) -> tuple[Any, Any, Any]:
     """Runs an optimizer down the bowl inside a scan; returns the last parameters, the state and all updates."""
 
-    def body(carry: Any, _: None) -> Any:
+    def body(carry: Any, gust: Any) -> Any:
         params, state = carry
-        updates, state = optimizer.update(gradient(params), state, params)
+        grads = jax.tree.map(jnp.add, gradient(params), gust) if windy else gradient(params)
+        updates, state = optimizer.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), updates
 
-    (params, state), updates = jax.lax.scan(body, (params, optimizer.init(params)), length=steps)
+    blowing = {n: jnp.asarray(gusts(n, steps), params[n].dtype) for n in params} if windy else None
+    (params, state), updates = jax.lax.scan(body, (params, optimizer.init(params)), blowing, length=steps)
     return params, state, updates
 
 
@@ -151,11 +164,17 @@ def _noise_case(name: str, noise: Callable[..., Any]) -> Case:
     return Case(f"stochastic-{name}", run, {number: 0.3})
 
 
+def method_numbers(make: Callable[..., optax.GradientTransformation]) -> dict[str, float]:
+    """Returns a value for each number of a method, such that it matters within a few steps."""
+    numbers = default_numbers(make, routing.numbers(make, constructs=True))
+    return {n: WITHIN_6_STEPS.get(n, v) for n, v in numbers.items()}
+
+
 def _method_case(name: str, make: Callable[..., optax.GradientTransformation]) -> Case:
     return Case(
         f"method-{name}",
-        lambda given, dtype=jnp.float32: descend(make(**given), cast(PARAMS, dtype)),
-        default_numbers(make, routing.numbers(make, constructs=True)),
+        lambda given, dtype=jnp.float32: descend(make(**given), cast(PARAMS, dtype), 6, windy=True),
+        method_numbers(make),
     )
 
 

@@ -31,6 +31,8 @@ from tests.contracts.cases import (
     default_numbers,
     descend,
     given_to,
+    gusts,
+    method_numbers,
     predictions_of,
     targets_of,
     values_of,
@@ -55,16 +57,18 @@ def typed(function):
 
 
 def _gradient(leaf: str):
+    """What `descend` follows when it is windy, one call a step."""
+    blowing = iter(gusts(leaf, STEPS))
+
     def gradient(theta: np.ndarray) -> np.ndarray:
         away = theta - MINIMUM[leaf]
-        return CURVATURES[leaf] * (away + 0.05 * away**3)
+        return CURVATURES[leaf] * (away + 0.05 * away**3) + next(blowing)
 
     return gradient
 
 
 def _population(name: str) -> dict[str, np.ndarray]:
-    make = METHODS[name].make
-    return {n: values_of(v) for n, v in default_numbers(make, routing.numbers(make, constructs=True)).items()}
+    return {n: values_of(v) for n, v in method_numbers(METHODS[name].make).items()}
 
 
 def _paths(name: str, dtype) -> dict[str, np.ndarray]:
@@ -72,7 +76,7 @@ def _paths(name: str, dtype) -> dict[str, np.ndarray]:
 
     def path(numbers):
         params = cast(PARAMS, dtype)
-        updates = descend(METHODS[name].make(**numbers), params, STEPS)[2]
+        updates = descend(METHODS[name].make(**numbers), params, STEPS, windy=True)[2]
         return jax.tree.map(lambda p, u: p + jnp.cumsum(u, axis=0), params, updates)
 
     with jax.numpy_rank_promotion("allow"):
@@ -106,8 +110,8 @@ def _shaken(reference, leaf: str, numbers: dict[str, float]) -> np.ndarray:
 
     A step of constant length enlarges them where it crosses a minimum.
     """
-    signs = itertools.cycle((1.0, -1.0))
-    return reference(PARAMS[leaf], lambda theta: _gradient(leaf)(theta + SHAKE * next(signs)), STEPS, **numbers)
+    gradient, signs = _gradient(leaf), itertools.cycle((1.0, -1.0))
+    return reference(PARAMS[leaf], lambda theta: gradient(theta + SHAKE * next(signs)), STEPS, **numbers)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -240,6 +240,265 @@ def adamw(
     return np.stack(path)
 
 
+def rprop(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    eta_minus: float,
+    eta_plus: float,
+    smallest: float,
+    largest: float,
+) -> np.ndarray:
+    """Riedmiller and Braun 1993, equations (4) to (7), weight by weight; the bounds are shares of the first step."""
+    w = np.array(params, np.float64).ravel()
+    low, high = smallest * learning_rate, largest * learning_rate
+    delta, last_step, last_g = np.full_like(w, learning_rate), np.zeros_like(w), np.zeros_like(w)
+    path = []
+    for _ in range(steps):
+        g = gradient(w.reshape(params.shape)).ravel()
+        for i in range(w.size):
+            if last_g[i] * g[i] > 0:
+                delta[i] = np.clip(delta[i] * eta_plus, low, high)
+                last_step[i] = -np.sign(g[i]) * delta[i]
+                w[i] += last_step[i]
+                last_g[i] = g[i]
+            elif last_g[i] * g[i] < 0:
+                delta[i] = np.clip(delta[i] * eta_minus, low, high)
+                w[i] -= last_step[i]
+                last_g[i] = 0.0
+            else:
+                delta[i] = np.clip(delta[i], low, high)
+                last_step[i] = -np.sign(g[i]) * delta[i]
+                w[i] += last_step[i]
+                last_g[i] = g[i]
+        path.append(w.reshape(params.shape).copy())
+    return np.stack(path)
+
+
+def radam(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, b1: float, b2: float, eps: float
+) -> np.ndarray:
+    """Liu et al. 2020, algorithm 2; `eps` beside the root, as in their code."""
+    theta = np.array(params, np.float64)
+    m, v = np.zeros_like(theta), np.zeros_like(theta)
+    rho_inf = 2 / (1 - b2) - 1
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(theta)
+        v = b2 * v + (1 - b2) * g**2
+        m = b1 * m + (1 - b1) * g
+        m_hat = m / (1 - b1**t)
+        rho = rho_inf - 2 * t * b2**t / (1 - b2**t)
+        if rho > 4:
+            l = np.sqrt(1 - b2**t) / (np.sqrt(v) + eps)  # noqa: E741
+            r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+            theta = theta - learning_rate * r * m_hat * l
+        else:
+            theta = theta - learning_rate * m_hat
+        path.append(theta)
+    return np.stack(path)
+
+
+def qhm(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, momentum: float, nu: float
+) -> np.ndarray:
+    """Ma and Yarats 2019, equations (3) and (4), the average as the sum that it is."""
+    theta = np.array(params, np.float64)
+    seen, path = [], []
+    for _ in range(steps):
+        seen.append(gradient(theta))
+        buffer = sum((1 - momentum) * momentum**age * g for age, g in enumerate(reversed(seen)))
+        theta = theta - learning_rate * ((1 - nu) * seen[-1] + nu * buffer)
+        path.append(theta)
+    return np.stack(path)
+
+
+def qhadam(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    nu1: float,
+    nu2: float,
+) -> np.ndarray:
+    """Ma and Yarats 2019, section 4: the moments as weighted means of what has been seen."""
+
+    def mean(decay: float, seen: list[np.ndarray]) -> np.ndarray:
+        weights = decay ** np.arange(len(seen))[::-1]
+        return np.tensordot(weights / weights.sum(), np.stack(seen), axes=1)
+
+    theta = np.array(params, np.float64)
+    seen, path = [], []
+    for _ in range(steps):
+        g = gradient(theta)
+        seen.append(g)
+        first = (1 - nu1) * g + nu1 * mean(b1, seen)
+        second = (1 - nu2) * g**2 + nu2 * mean(b2, [x**2 for x in seen])
+        theta = theta - learning_rate * first / (np.sqrt(second) + eps)
+        path.append(theta)
+    return np.stack(path)
+
+
+def aggmo(params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, base: float) -> np.ndarray:
+    """Lucas et al. 2019, equation (2), with K = 3: velocities that point down."""
+    theta = np.array(params, np.float64)
+    v1, v2, v3 = (np.zeros_like(theta) for _ in range(3))
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        v1 = -g
+        v2 = (1 - base) * v2 - g
+        v3 = (1 - base * base) * v3 - g
+        theta = theta + learning_rate / 3 * (v1 + v2 + v3)
+        path.append(theta)
+    return np.stack(path)
+
+
+def powersign(
+    params: np.ndarray, gradient: Gradient, steps: int, *, learning_rate: float, b1: float, exponent: float
+) -> np.ndarray:
+    """Bello et al. 2017, PowerSign: `alpha ** (sgn(g) * sgn(m)) * g`, with alpha the exponential of `exponent`."""
+    theta, alpha = np.array(params, np.float64), np.exp(exponent)
+    m = np.zeros_like(theta)
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        theta = theta - learning_rate * np.where(g * m > 0, alpha, 1 / alpha) * g
+        path.append(theta)
+    return np.stack(path)
+
+
+def addsign(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    alpha: float,
+    agreement: float,
+) -> np.ndarray:
+    """Bello et al. 2017, AddSign: `(alpha + f * sgn(g) * sgn(m)) * g`, with a constant f."""
+    theta = np.array(params, np.float64)
+    m = np.zeros_like(theta)
+    path = []
+    for _ in range(steps):
+        g = gradient(theta)
+        m = b1 * m + (1 - b1) * g
+        theta = theta - learning_rate * np.where(g * m > 0, alpha + agreement, alpha - agreement) * g
+        path.append(theta)
+    return np.stack(path)
+
+
+def yogi(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    initial_accumulator: float,
+) -> np.ndarray:
+    """Zaheer et al. 2018, algorithm 2."""
+    x = np.array(params, np.float64)
+    m, v = np.zeros_like(x), np.full_like(x, initial_accumulator)
+    path = []
+    for _ in range(steps):
+        g = gradient(x)
+        m = b1 * m + (1 - b1) * g
+        v = np.where(v > g**2, v - (1 - b2) * g**2, v + (1 - b2) * g**2)
+        x = x - learning_rate * m / (np.sqrt(v) + eps)
+        path.append(x)
+    return np.stack(path)
+
+
+def adabound(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    eps: float,
+    final_factor: float,
+    gamma: float,
+) -> np.ndarray:
+    """Luo et al. 2019, algorithm 2; the bounds are its 0.1 -+ 0.1 / ((1 - b2) * t + 1 or 0), with names."""
+    x, final = np.array(params, np.float64), final_factor * learning_rate
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    path = []
+    for t in range(1, steps + 1):
+        g = gradient(x)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        eta = np.clip(learning_rate / (np.sqrt(v) + eps), final - final / (gamma * t + 1), final + final / (gamma * t))
+        x = x - eta / np.sqrt(t) * m
+        path.append(x)
+    return np.stack(path)
+
+
+def asgd(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    power: float,
+    average_from: float,
+) -> np.ndarray:
+    """Bottou 2010, section 5: `w - gamma_t * (lambda * w + grad)`; the average is beside the path."""
+    del average_from
+    w = np.array(params, np.float64)
+    path = []
+    for t in range(steps):
+        gamma = learning_rate * (1 + weight_decay * learning_rate * t) ** -power
+        w = w - gamma * (weight_decay * w + gradient(w))
+        path.append(w)
+    return np.stack(path)
+
+
+def adan(
+    params: np.ndarray,
+    gradient: Gradient,
+    steps: int,
+    *,
+    learning_rate: float,
+    b1: float,
+    b2: float,
+    b3: float,
+    eps: float,
+    weight_decay: float,
+) -> np.ndarray:
+    """Xie et al. 2022, algorithm 1, in its own betas, and with the correction of the bias of its code."""
+    theta = np.array(params, np.float64)
+    beta1, beta2, beta3 = 1 - b1, 1 - b2, 1 - b3
+    m, v, n = (np.zeros_like(theta) for _ in range(3))
+    last, path = None, []
+    for k in range(1, steps + 1):
+        g = gradient(theta)
+        d = np.zeros_like(g) if last is None else g - last
+        m = (1 - beta1) * m + beta1 * g
+        v = (1 - beta2) * v + beta2 * d
+        n = (1 - beta3) * n + beta3 * (g + (1 - beta2) * d) ** 2
+        m_hat, v_hat, n_hat = m / (1 - b1**k), v / (1 - b2**k), n / (1 - b3**k)
+        eta = learning_rate / (np.sqrt(n_hat) + eps)
+        theta = (theta - eta * (m_hat + (1 - beta2) * v_hat)) / (1 + weight_decay * learning_rate)
+        last = g
+        path.append(theta)
+    return np.stack(path)
+
+
 REFERENCES = {
     "sgd": sgd,
     "momentum": momentum,
@@ -253,4 +512,15 @@ REFERENCES = {
     "nadam": nadam,
     "amsgrad": amsgrad,
     "adamw": adamw,
+    "rprop": rprop,
+    "radam": radam,
+    "qhm": qhm,
+    "qhadam": qhadam,
+    "aggmo": aggmo,
+    "powersign": powersign,
+    "addsign": addsign,
+    "yogi": yogi,
+    "adabound": adabound,
+    "asgd": asgd,
+    "adan": adan,
 }
