@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_intro import contracts, optimizers, routing, trees
+from jaxopt_intro import optimizers, routing, trees
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.optimizers.adam import bias_correction, safe_ratio
 from tests.contracts.cases import CURVATURES, MINIMUM, PARAMS, cast, default_numbers, descend, gradient, values_of
@@ -238,7 +238,7 @@ def test_a_row_says_what_its_numbers_are(name: str):
     assert isinstance(method.make(**_defaults(name)), optax.GradientTransformationExtraArgs)
     assert set(method.numbers) == set(method.domain) == set(method.search) == set(method.kinds)
     assert {*method.piecewise, *method.counts} <= set(method.numbers)
-    assert set(method.piecewise) == contracts._piecewise(method.make)
+    assert set(method.piecewise) == subject._piecewise(method.make)
     for number, legal in method.domain.items():
         search = method.search[number]
         assert search.low < search.high

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,6 +156,39 @@ def test_a_proximal_step_comes_to_rest_where_the_penalized_loss_does(optimizer, 
     assert 0.1 < zero.mean() < 0.95
     np.testing.assert_allclose(slope[~zero], -strength * jnp.sign(dense["kernel"])[~zero], atol=0.02 * strength)
     assert np.all(np.abs(slope[zero]) <= 1.02 * strength)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "sgdw", "adam"])
+def test_a_falling_schedule_loses_no_zeros(optimizer):
+    make = optimizers.METHODS[optimizer].make
+    whole = made(make, proximal=proximal.l1, schedule=schedules.cosine)
+    rate = {"sgd": 0.5, "adam": 0.02}.get(optimizer, 0.05)
+    numbers = {"learning_rate": rate, "strength": 0.03, "length": 500.0}
+    if optimizer == "sgdw":
+        numbers["weight_decay"] = 0.0
+
+    def step(state, _):
+        state, _ = whole.step(state, BATCH, numbers)
+        return state, jnp.sum(state.params["dense"]["kernel"] == 0)
+
+    zeros = jax.jit(lambda key: jax.lax.scan(step, whole.init(key, numbers), length=500)[1])(jax.random.key(0))
+    assert zeros[300] >= 3
+    assert np.all(zeros[300:] >= zeros[300] - 1)
+    assert zeros[-1] >= zeros[300]
+
+
+def test_a_decoupled_decay_is_told_of_the_schedule():
+    decoupled = functools.partial(optimizers.sgdw, decay="decoupled")
+    numbers = {"learning_rate": 0.0, "weight_decay": 0.1, "length": 4.0}
+    whole = made(decoupled, schedule=schedules.linear)
+    state = whole.init(jax.random.key(0), numbers)
+    ones = jax.tree.map(jnp.ones_like, state.params)
+    state, shares = state._replace(params=ones), []
+    for _ in range(4):
+        before = state.params["dense"]["bias"][0]
+        state, _ = whole.step(state, BATCH, numbers)
+        shares.append(float(1 - state.params["dense"]["bias"][0] / before))
+    np.testing.assert_allclose(shares, [0.1, 0.075, 0.05, 0.025], rtol=1e-5)
 
 
 def test_a_proximal_step_needs_the_length_of_the_optimizers_own(tmp_path):

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 from jaxopt_intro import routing
@@ -21,9 +22,9 @@ from jaxopt_intro.optimizers.aggmo import aggmo, aggmo_metric, scale_by_aggmo
 from jaxopt_intro.optimizers.amsgrad import amsgrad, amsgrad_metric, scale_by_amsgrad
 from jaxopt_intro.optimizers.asgd import asgd, asgd_average, asgd_metric
 from jaxopt_intro.optimizers.hyperparameters import SEARCH
-from jaxopt_intro.optimizers.momentum import momentum, momentum_metric, scale_by_momentum
+from jaxopt_intro.optimizers.momentum import keep_pace, momentum, momentum_length, momentum_metric, scale_by_momentum
 from jaxopt_intro.optimizers.nadam import nadam, nadam_metric, scale_by_nadam
-from jaxopt_intro.optimizers.nesterov import nesterov, scale_by_nesterov
+from jaxopt_intro.optimizers.nesterov import nesterov, nesterov_length, scale_by_nesterov
 from jaxopt_intro.optimizers.powersign import powersign, powersign_metric, scale_by_powersign
 from jaxopt_intro.optimizers.proximal import projected, proximal
 from jaxopt_intro.optimizers.qhadam import qhadam, scale_by_qhadam
@@ -34,6 +35,7 @@ from jaxopt_intro.optimizers.rprop import rprop, scale_by_rprop
 from jaxopt_intro.optimizers.sgd import descend, scale_by_rate, sgd, sgd_metric
 from jaxopt_intro.optimizers.sgdw import sgdw
 from jaxopt_intro.optimizers.yogi import scale_by_yogi, yogi, yogi_metric
+from jaxopt_intro.typing import Number
 
 
 class Method(NamedTuple):
@@ -50,6 +52,8 @@ class Method(NamedTuple):
         counts: The numbers that have no derivative.
         modes: In which modes an update may be differentiated by its numbers.
         needs: What an update needs beside gradients and state, by keyword: `params`, `value`, ….
+        length: `(state, **arguments of make) -> scalar`: how far a constant gradient of 1 moves in the step that led to
+            `state`, where that is not `learning_rate / metric` at once, since the rate is inside a velocity.
     """
 
     make: Callable[..., optax.GradientTransformationExtraArgs]
@@ -60,6 +64,7 @@ class Method(NamedTuple):
     counts: tuple[str, ...] = ()
     modes: tuple[str, ...] = ("forward", "reverse")
     needs: tuple[str, ...] = ()
+    length: Callable[..., Any] | None = None
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -122,16 +127,16 @@ METHODS = {
     ),
     "momentum": Method(
         momentum, log_uniform(1e-4, 0.1), "Polyak 1964, Some methods of speeding up the convergence, equation (9)",
-        momentum_metric,
+        momentum_metric, length=momentum_length,
     ),
     "nesterov": Method(
         nesterov, log_uniform(1e-4, 0.1),
         "Nesterov 1983; Sutskever et al. 2013, On the importance of initialization and momentum, equations (3), (4)",
-        momentum_metric,
+        momentum_metric, length=nesterov_length,
     ),
     "sgdw": Method(
         sgdw, log_uniform(1e-4, 0.1), "Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 1",
-        momentum_metric, needs=("params",),
+        momentum_metric, needs=("params",), length=momentum_length,
     ),
     "adagrad": Method(
         adagrad, log_uniform(1e-3, 1.0),
@@ -217,45 +222,55 @@ METHODS = {
 }  # fmt: skip
 
 
-def metric_of(make: Callable[..., optax.GradientTransformation]) -> Callable[..., Any] | None:
-    """Returns the metric of a method of the table, with its bound options; None for any other function.
+def length_of(make: Callable[..., optax.GradientTransformation]) -> Callable[..., Any]:
+    """Returns how long a proximal step after a method's own must be, so that both rest at the same place.
 
     Args:
         make: A constructor of optimizers, or a `functools.partial` of one.
 
     Returns:
-        `(state, **numbers) -> scalar, or tree like params`, as in `Method`.
+        `(state, *, learning_rate, **numbers) -> scalar, or tree like params`, of the state after an update:
+        `learning_rate / metric`, or the method's `length`. Of a function that is not in the table `learning_rate`.
 
     Raises:
-        ValueError: The method has none.
+        ValueError: The method has no metric.
 
     Examples:
-        >>> metric_of(momentum)((), momentum=0.75)
-        0.25
+        >>> length_of(adagrad)(adagrad(learning_rate=1.0).init(0.0), learning_rate=1.0) > 1e6
+        Array(True, dtype=bool)
     """
     bound: dict[str, Any] = {}
     while isinstance(make, functools.partial):
         make, bound = make.func, {**make.keywords, **bound}
     method = next((method for method in METHODS.values() if method.make is make), None)
     if method is None:
-        return None
-    if method.metric is None:
+        return lambda state, *, learning_rate, **others: learning_rate
+    metric, length = method.metric, method.length
+    if length is not None:
+        return functools.partial(length, **bound)
+    if metric is None:
         have = ", ".join(name for name, row in METHODS.items() if row.metric is not None)
         raise ValueError(
             f"optimizer {method.make.__name__}: got a proximal step, but its own steps are not as long as the "
             f"gradient; expected one of {have}. Choose one of them, or a penalty in the proximal step's place."
         )
-    return functools.partial(method.metric, **bound)
+
+    def over_metric(state: Any, *, learning_rate: Number, **numbers: Any) -> Any:
+        found = metric(state, **{**bound, **numbers, "learning_rate": learning_rate})
+        return jax.tree.map(lambda divisor: learning_rate / divisor, found)
+
+    return over_metric
 
 
 __all__ = [
     "METHODS", "SEARCH", "Method", "adabound", "adabound_metric", "adadelta", "adadelta_metric", "adagrad",
     "adagrad_metric", "adam", "adam_metric", "adamax", "adamax_metric", "adamw", "adan", "adan_metric", "add_decay",
     "addsign", "addsign_metric", "aggmo", "aggmo_metric", "amsgrad", "amsgrad_metric", "asgd", "asgd_average",
-    "asgd_metric", "descend", "metric_of", "momentum", "momentum_metric", "nadam", "nadam_metric", "nesterov", "powersign",
-    "powersign_metric", "projected", "proximal", "qhadam", "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric",
-    "rprop", "scale_by_adabound", "scale_by_adadelta", "scale_by_adagrad", "scale_by_adam", "scale_by_adamax",
-    "scale_by_adan", "scale_by_addsign", "scale_by_aggmo", "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam",
-    "scale_by_nesterov", "scale_by_powersign", "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate",
-    "scale_by_rmsprop", "scale_by_rprop", "scale_by_yogi", "sgd", "sgd_metric", "sgdw", "yogi", "yogi_metric",
+    "asgd_metric", "descend", "keep_pace", "length_of", "momentum", "momentum_length", "momentum_metric", "nadam",
+    "nadam_metric", "nesterov", "nesterov_length", "powersign", "powersign_metric", "projected", "proximal", "qhadam",
+    "qhm", "radam", "radam_metric", "rmsprop", "rmsprop_metric", "rprop", "scale_by_adabound", "scale_by_adadelta",
+    "scale_by_adagrad", "scale_by_adam", "scale_by_adamax", "scale_by_adan", "scale_by_addsign", "scale_by_aggmo",
+    "scale_by_amsgrad", "scale_by_momentum", "scale_by_nadam", "scale_by_nesterov", "scale_by_powersign",
+    "scale_by_qhadam", "scale_by_qhm", "scale_by_radam", "scale_by_rate", "scale_by_rmsprop", "scale_by_rprop",
+    "scale_by_yogi", "sgd", "sgd_metric", "sgdw", "yogi", "yogi_metric",
 ]  # fmt: skip

@@ -8,10 +8,10 @@ import jax
 import optax
 
 from jaxopt_intro.checks import checked
-from jaxopt_intro.optimizers.momentum import MomentumState
+from jaxopt_intro.optimizers.momentum import MomentumState, keep_pace, momentum_length
 from jaxopt_intro.optimizers.sgd import descend, scale_by_rate
 from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
-from jaxopt_intro.typing import Decay, Nonnegative, PyTree
+from jaxopt_intro.typing import Array, Decay, Nonnegative, PyTree
 
 
 @checked
@@ -79,4 +79,31 @@ def nesterov(*, learning_rate: Nonnegative, momentum: Decay = 0.9) -> optax.Grad
         >>> updates.tolist()
         [-1.5]
     """
-    return optax.chain(scale_by_rate(learning_rate), scale_by_nesterov(momentum), descend(1.0))
+    rolling = scale_by_rate(learning_rate), scale_by_nesterov(momentum), keep_pace(learning_rate, momentum)
+    return optax.chain(*rolling, descend(1.0))
+
+
+def nesterov_length(state: PyTree, *, learning_rate: Nonnegative, momentum: Decay = 0.9, **others: Any) -> Array:
+    """Returns how far a constant gradient of 1 moves in a step, while the rate changes too: for a proximal step.
+
+    Args:
+        state: A state of `nesterov`, after an update.
+        learning_rate: The step size of that update. May be traced.
+        momentum: How much of the velocity stays. May be traced.
+        **others: Its other numbers, which do not matter here.
+
+    Returns:
+        A number; `learning_rate / (1 - momentum)` in the long run.
+
+    Raises:
+        ValueError: The state does not hold exactly one velocity.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> optimizer = nesterov(learning_rate=1.0, momentum=0.5)
+        >>> _, state = optimizer.update(jnp.zeros(1), optimizer.init(jnp.zeros(1)))
+        >>> nesterov_length(state, learning_rate=1.0, momentum=0.5).tolist()
+        1.5
+    """
+    del others
+    return learning_rate + momentum * momentum_length(state)

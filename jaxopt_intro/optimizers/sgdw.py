@@ -6,7 +6,7 @@ import optax
 
 from jaxopt_intro.checks import checked, one_of
 from jaxopt_intro.optimizers.adamw import DECAYS, Factors, Kind, add_decay
-from jaxopt_intro.optimizers.momentum import scale_by_momentum
+from jaxopt_intro.optimizers.momentum import keep_pace, scale_by_momentum
 from jaxopt_intro.optimizers.sgd import descend, scale_by_rate
 from jaxopt_intro.typing import Decay, Nonnegative
 
@@ -60,7 +60,7 @@ def sgdw(
         [-2.5]
     """
     one_of("sgdw", DECAYS, decay=decay)
-    rolling = [scale_by_rate(learning_rate), scale_by_momentum(momentum)]
+    rolling = [scale_by_rate(learning_rate), scale_by_momentum(momentum), keep_pace(learning_rate, momentum)]
     if decay == "coupled":
         return optax.chain(add_decay(weight_decay, factors=factors), *rolling, descend(1.0))
     share = weight_decay * (learning_rate if decay == "times_rate" else schedule_factor)

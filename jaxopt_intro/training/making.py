@@ -100,11 +100,12 @@ def make_training(
             One that takes `targets` is `(inputs, targets, ..., *, key) -> (inputs, targets)`. All their numbers are
             hyperparameters, positional ones too; each has a key of its own.
         schedule: One or several `(**numbers) -> (step -> factor)`; their product multiplies the optimizer's learning
-            rate, and steps count from 0.
-        proximal: `(params, step, *, ...) -> params`, after each update, with the learning rate times the schedule,
-            divided by the optimizer's metric, as its step: a training comes to rest where loss and penalty together
-            do. For adam and its like that is a step for each element, which `group_lasso` and `nuclear` do not take.
-            Of an optimizer that is not in `optimizers.METHODS` no metric is known, and 1 stands for it.
+            rate, and steps count from 0. An optimizer that takes `schedule_factor` is told it too.
+        proximal: `(params, step, *, ...) -> params`, after each update. Its step is as long as the optimizer's own
+            under a constant gradient of 1 (`optimizers.length_of`), so that a training comes to rest where loss and
+            penalty together do. For adam and its like that is a step for each element, which `group_lasso` and
+            `nuclear` do not take. Of an optimizer that is not in `optimizers.METHODS` no length is known, and the
+            learning rate times the schedule stands for it.
         after_update: One or several `(params, *, ...) -> params`, in order, after each update: projections. They and
             `proximal` get `trees.kernels(params)` if they take `factors`.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
@@ -144,7 +145,7 @@ def make_training(
     parts, prepare, metrics = parts_of(pairs), prepare or (lambda inputs: inputs), metrics or {}
     if functions["schedule"] or functions["proximal"]:
         _check_learning_rate(parts[2], "schedule" if functions["schedule"] else "proximal")
-    metric = optimizers.metric_of(make_optimizer) if functions["proximal"] else None
+    length_of = optimizers.length_of(make_optimizer) if functions["proximal"] else None
 
     def given(hparams: Hparams) -> dict[str, list[dict[str, Any]]]:
         """For each role the numbers of each of its functions."""
@@ -159,6 +160,7 @@ def make_training(
         rate = for_optimizer.get("learning_rate", routing.parameters(make_optimizer)["learning_rate"].default)
         if rate is inspect.Parameter.empty:
             raise ValueError(f"optimizer {parts[2].name}: got no learning_rate; expected one in hparams.")
+        total: Any = 1.0
         for make, own in zip(functions["schedule"], numbers["schedule"], strict=True):
             factor = make(**own)(step)
             if jnp.shape(factor) != ():
@@ -166,8 +168,9 @@ def make_training(
                     f"schedule {routing.own_name(make)}: got a factor of shape {jnp.shape(factor)} for one step; "
                     "expected a scalar. Give each of its numbers one value."
                 )
-            rate = rate * factor
-        return make_optimizer(**{**for_optimizer, "learning_rate": rate}), rate
+            total = total * factor
+        told = {"schedule_factor": total} if "schedule_factor" in routing.parameters(make_optimizer) else {}
+        return make_optimizer(**{**for_optimizer, **told, "learning_rate": rate * total}), rate * total
 
     def init(key: Array, hparams: Hparams) -> TrainState:
         numbers, step = given(hparams), jnp.zeros((), jnp.int32)
@@ -208,11 +211,10 @@ def make_training(
             grads, state.opt_state, state.params, **extra
         )
         params: Any = optax.apply_updates(state.params, updates)
-        if metric is not None:
-            at_rate = {**numbers["optimizer"][0], "learning_rate": rate}
-            rate = jax.tree.map(lambda divisor: rate / divisor, metric(opt_state, **at_rate))
-        for function, own in zip(functions["proximal"], numbers["proximal"], strict=True):
-            params = function(params, rate, **_factors(function, params), **own)
+        if length_of is not None:
+            length = length_of(opt_state, **{**numbers["optimizer"][0], "learning_rate": rate})
+            for function, own in zip(functions["proximal"], numbers["proximal"], strict=True):
+                params = function(params, length, **_factors(function, params), **own)
         for function, own in zip(functions["after_update"], numbers["after_update"], strict=True):
             params = function(params, **_factors(function, params), **own)
         if functions["proximal"] or functions["after_update"]:
