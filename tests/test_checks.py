@@ -9,18 +9,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxopt_intro import Experiment, Space, checks, models, optimizers, routing, schedules, sweep, training
+from jaxopt_intro import Experiment, Space, checks, choice, models, optimizers, routing, schedules, sweep, training
 from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import Interval, checked
-from jaxopt_intro.losses import LOSSES, huber, nt_xent, triplet
+from jaxopt_intro.losses import BATCH_LOSSES, LOSSES, huber, nt_xent, triplet
+from jaxopt_intro.models import MODELS
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC, EarlyStopping, l1
+from jaxopt_intro.regularizers import (
+    INPUT_PENALTIES,
+    PENALTIES,
+    PROJECTIONS,
+    PROXIMAL,
+    STOCHASTIC,
+    EarlyStopping,
+    l1,
+)
 from jaxopt_intro.schedules import SCHEDULES
-from jaxopt_intro.typing import Nonnegative
+from jaxopt_intro.typing import Fraction, Nonnegative
 
 ROLES = {
-    "optimizer": {name: method.make for name, method in METHODS.items()}, "loss": LOSSES, "penalty": PENALTIES,
+    "optimizer": {name: method.make for name, method in METHODS.items()}, "loss": {**LOSSES, **BATCH_LOSSES},
+    "penalty": {**PENALTIES, **INPUT_PENALTIES}, "model": MODELS,
     "proximal": PROXIMAL, "after_update": PROJECTIONS, "augment": AUGMENTATIONS, "schedule": SCHEDULES,
 }  # fmt: skip
 ROWS = [(role, name, row) for role, table in ROLES.items() for name, row in table.items()]
@@ -29,7 +40,8 @@ ROWS = [(role, name, row) for role, table in ROLES.items() for name, row in tabl
 @pytest.mark.parametrize(("role", "name", "row"), ROWS, ids=[f"{role}-{name}" for role, name, _ in ROWS])
 def test_every_number_of_every_part_has_a_range_that_its_defaults_are_in(role, name, row):
     known, takes = checks.ranges(row), routing.parameters(row)
-    numbers = [n for n in training.numbers_of(role, row, routing.numbers) if n != "step"]
+    sizes = {n for n, p in takes.items() if p.annotation == "int"}  # of a model: compiled
+    numbers = [n for n in training.numbers_of(role, row, routing.numbers) if n != "step" and n not in sizes]
     assert set(numbers) <= set(known)
     for number in numbers:
         if isinstance(takes[number].default, int | float):
@@ -41,9 +53,11 @@ def test_every_part_refuses_numbers_outside_their_ranges_and_axes(role, name, ro
     takes = {n: p for n, p in routing.parameters(row).items() if p.kind is not p.VAR_KEYWORD}
     for number, interval in checks.ranges(row).items():
         given = {n: 0.5 for n in takes if takes[n].default is inspect.Parameter.empty}
-        if interval.low > -np.inf:
+        ends = [end for end in (interval.low - 1, interval.high + 1) if np.isfinite(end)]
+        ends += [interval.low] * interval.low_open + [interval.high] * interval.high_open
+        for outside in (*ends, np.nan):
             with pytest.raises(ValueError, match=f"got {number}="):
-                row(**{**given, number: interval.low - 1})
+                row(**{**given, number: outside})
         with pytest.raises(ValueError, match=rf"got {number} of shape \(3,\)"):
             row(**{**given, number: jnp.ones(3)})
 
@@ -85,6 +99,14 @@ def test_early_stopping_refuses_a_negative_patience():
         EarlyStopping(patience=-1).init()
 
 
+class Net(nnx.Module):
+    def __init__(self, example, *, outputs: int, rate: Fraction = 0.1, rngs: nnx.Rngs):
+        self.dense, self.rate = nnx.Linear(example[0].size, outputs, rngs=rngs), rate
+
+    def __call__(self, x):
+        return self.rate * self.dense(x.reshape(len(x), -1))
+
+
 @checked
 def own(params, *, amount: Nonnegative = 1.0):
     return amount * jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, params))
@@ -113,13 +135,18 @@ def test_a_users_annotations_count_and_unreadable_ones_say_nothing():
         ({"model": "mlp"}, {"dropout": -0.5}, r"model mlp: got dropout=-0.5; expected a number in \[0, 1\]"),
         ({"stopping": "early_stopping"}, {"patience": -1}, r"stopping early_stopping: got patience=-1"),
         ({"penalty": own}, {"amount": -1.0}, r"penalty own: got amount=-1.0"),
+        ({"penalty": own}, {"amount": choice([-1.0])}, r"penalty own: got amount=-1.0"),
+        ({"penalty": functools.partial(own, amount=-2.0)}, {}, r"penalty own: got amount=-2.0"),
+        ({"model": Net}, {"rate": 1.5}, r"model Net: got rate=1.5; expected a number in \[0, 1\]"),
+        ({"optimizer": "momentum"}, {"momentum": 1 - 1e-9}, r"momentum=1.0; expected a number in \[0, 1\)"),
+        ({}, {"learning_rate": 1e300}, r"learning_rate=inf, .* expected a finite number of at least 0"),
     ],
 )
 def test_a_sweep_holds_every_number_against_its_range_before_anything_runs(fields, numbers, said, tmp_path):
     experiment = Experiment(data="digits", **{"model": "linear", "optimizer": "sgd", **fields})
     trials = [
-        *Space(learning_rate=0.1, **dict.fromkeys(numbers, 0.5)).grid(1),
-        *Space(learning_rate=0.1, **numbers).grid(1),
+        *Space({"learning_rate": 0.1, **dict.fromkeys(numbers, 0.5)}).grid(1),
+        *Space({"learning_rate": 0.1, **numbers}).grid(1),
     ]
     with pytest.raises(ValueError, match=said):
         sweep(experiment, trials, directory=tmp_path / "run")

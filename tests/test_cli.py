@@ -64,7 +64,7 @@ MISTAKES = {
     "a directory that is no run": (["sweep", "."], ["no journal.jsonl in it"]),
     "an unknown data set": (["sweep", "--data", "digit"], ["'digit'", "Did you mean 'digits'?"]),
     "an unknown model": (["sweep", "--model", "mpl"], ["'mpl'", "Did you mean 'mlp'?"]),
-    "an unknown optimizer": ([*SMALL, "--optimizer", "adm", *RATE], ["'adm'", "Did you mean 'adam'?"]),
+    "an unknown optimizer": ([*SMALL, "--optimizer", "adm", *RATE], ["'adm'", "Did you mean 'adam'"]),
     "an unknown loss": (["sweep", "--loss", "softmax_entropy"], ["'softmax_entropy'", "Did you mean"]),
     "an unknown penalty": (["sweep", "--penalty", "l3"], ["'l3'", "l1, l2"]),
     "an unknown metric": (["sweep", "--metrics", "acuracy"], ["'acuracy'", "Did you mean 'accuracy'?"]),

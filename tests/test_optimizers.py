@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jaxopt_intro import optimizers, routing, trees
+from jaxopt_intro.contracts import subject
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.optimizers.adam import bias_correction, safe_ratio
 from tests.contracts.cases import CURVATURES, MINIMUM, PARAMS, cast, default_numbers, descend, gradient, values_of

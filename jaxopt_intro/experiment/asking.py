@@ -92,6 +92,12 @@ class Experiment:
     keep: int = 10
 
     def __post_init__(self) -> None:
+        for name in (field.name for field in dataclasses.fields(self)):
+            if isinstance(getattr(self, name), distributions.Choice | distributions.Distribution):
+                raise ValueError(
+                    f"Experiment: got a distribution as {name}; expected one value for all trials. What differs "
+                    f"between trials belongs in the space: Space({name}=...)."
+                )
         least = {"epochs": 1, "steps": 1, "batch_size": 1, "seed": 0, "data_seed": 0, "keep": 1}
         for name, low in least.items():
             value = getattr(self, name)

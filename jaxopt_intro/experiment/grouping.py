@@ -216,7 +216,7 @@ def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route]
     for index, part in enumerate(needs):
         for name in part.hyperparameters:
             if routing.Route(index, name) not in routes.values():
-                short = part.name if name == "strength" or len(part.hyperparameters) == 1 else name
+                short = part.name if name == "strength" else name
                 raise ValueError(
                     f"{part.role} {part.name}: got no value for {name!r}; expected one, since it has no default. Add "
                     f"{short!r} to the space; on the command line: --log-uniform {short} LOW HIGH, or --constant "

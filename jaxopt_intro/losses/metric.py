@@ -180,7 +180,7 @@ def nt_xent(
     scores = jnp.matmul(unit, unit.T, precision="highest") / temperature
     log_p = jax.nn.log_softmax(jnp.where(others, scores, jnp.finfo(scores.dtype).min), axis=-1)
     together = (labels[:, None] == labels[None, :]) & others
-    return -jnp.sum(jnp.where(together, log_p, 0.0), axis=-1) / jnp.maximum(1, jnp.sum(together, axis=-1))
+    return jnp.sum(jnp.where(together, -log_p, 0.0), axis=-1) / jnp.maximum(1, jnp.sum(together, axis=-1))
 
 
 def _embedded(

@@ -246,12 +246,15 @@ def gaussian_nll(
         >>> [[round(v, 3) for v in row] for row in gaussian_nll(jnp.array([[1.0, 0.0]]), jnp.array([[3.0]])).tolist()]
         [[2.919]]
     """
-    expected = (*targets.shape[:-1], 2 * targets.shape[-1]) if targets.shape else "[..., 2 * outputs]"
+    alike = targets.ndim == predictions.ndim > 0
+    expected = (
+        (*targets.shape[:-1], 2 * targets.shape[-1]) if alike else "[..., 2 * outputs] for targets [..., outputs]"
+    )
     if predictions.shape != expected:
         raise ValueError(
             f"gaussian_nll: got predictions of shape {predictions.shape} and targets of shape {targets.shape}; "
             f"expected predictions of shape {expected}: the means, then the logarithms of the variances. Give the "
-            "model twice as many outputs."
+            "model twice as many outputs, or the targets an axis of outputs."
         )
     mean, log_variance = jnp.split(at_least_float32(predictions), 2, axis=-1)
     error = at_least_float32(targets) - mean

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxopt_intro import routing, training
+from jaxopt_intro import checks, routing, training
 from jaxopt_intro.augmentations import AUGMENTATIONS
-from jaxopt_intro.losses import LOSSES
+from jaxopt_intro.losses import BATCH_LOSSES, LOSSES, triplet
 from jaxopt_intro.models import MODELS
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.regularizers import PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
+from jaxopt_intro.regularizers import INPUT_PENALTIES, PENALTIES, PROJECTIONS, PROXIMAL, STOCHASTIC
 from jaxopt_intro.schedules import SCHEDULES, cosine, with_warmup
 
 STEPS = 4
@@ -54,12 +54,14 @@ class Case(NamedTuple):
         run: `(numbers, dtype) -> tree of arrays`.
         defaults: Its numbers, each with a value, or vector, inside its range and away from its ends.
         of: Of a function of a tree: `(numbers, tree, factors=None) -> tree or scalar`.
+        without_zero: The numbers whose range does not hold 0.
     """
 
     name: str
     run: Callable[..., Any]
     defaults: dict[str, Any]
     of: Any = None
+    without_zero: tuple[str, ...] = ()
 
     @property
     def row(self) -> str:
@@ -135,7 +137,22 @@ def _loss_case(name: str, loss: Callable[..., Any]) -> Case:
         f"loss-{name}",
         lambda given, dtype=jnp.float32: loss(jnp.asarray(predictions, dtype), cast(targets, dtype), **given),
         default_numbers(loss, numbers),
+        without_zero=tuple(n for n in numbers if not checks.ranges(loss)[n].holds(0)),
     )
+
+
+def _triplet_case() -> Case:
+    def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+        return triplet(*(jnp.asarray(x, dtype) for x in (SCORES, 0.5 * SCORES[::-1], TARGETS)), **given)
+
+    return Case("loss-triplet", run, default_numbers(triplet, ("margin", "degree")), without_zero=("degree",))
+
+
+def _input_penalty_case(name: str, penalty: Callable[..., Any]) -> Case:
+    def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+        return penalty(lambda x: jnp.sum(jnp.sin(x) + 0.3 * x**2, axis=-1), jnp.asarray(SCORES, dtype), **given)
+
+    return Case(f"penalty-{name}", run, default_numbers(penalty, routing.numbers(penalty, constructs=False)))
 
 
 def _tree_case(table: str, name: str, function: Callable[..., Any]) -> Case:
@@ -220,7 +237,9 @@ def _augmentation_case(name: str, augmentation: Callable[..., Any]) -> Case:
 
 
 CASES = [
-    *(_loss_case(name, loss) for name, loss in LOSSES.items()),
+    *(_loss_case(name, loss) for name, loss in {**LOSSES, **BATCH_LOSSES}.items()),
+    _triplet_case(),
+    *(_input_penalty_case(name, penalty) for name, penalty in INPUT_PENALTIES.items()),
     *(_tree_case("penalty", name, penalty) for name, penalty in PENALTIES.items()),
     *(_tree_case("proximal", name, operator) for name, operator in PROXIMAL.items()),
     *(_tree_case("projection", name, projection) for name, projection in PROJECTIONS.items()),
