@@ -15,10 +15,13 @@ from flax import nnx
 from jaxopt_intro import augmentations, contracts, losses, models, optimizers, regularizers, routing, schedules
 from jaxopt_intro.contracts import Broken
 from jaxopt_intro.trees import at_least_float32
-from jaxopt_intro.typing import Model
+from jaxopt_intro.typing import Decay, Fraction, Model
 
 SIGNED = ("hinge", "squared_hinge", "smoothed_hinge", "logistic", "perceptron")
 IMAGES = np.random.default_rng(1).uniform(size=(3, 2, 2)).astype(np.float32)
+ROWS = IMAGES.reshape(3, 4)
+# What compiles fast: the sizes are nothing that a check depends on.
+SMALL = {"widths": (3,), "width": 3, "blocks": 1, "channels": (2,)}
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -44,7 +47,9 @@ def test_every_kind_of_optimizer_passes(name):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_model_passes(name):
-    checked = contracts.check_model(models.MODELS[name](outputs=2), example=IMAGES, outputs=2)
+    make = models.MODELS[name]
+    sizes = {size: v for size, v in SMALL.items() if size in routing.parameters(make)}
+    checked = contracts.check_model(make(outputs=2, **sizes), example=IMAGES, outputs=2)
     assert ("pure", "") in checked.contracts
 
 
@@ -350,6 +355,47 @@ def test_a_number_that_an_optimizer_counts_with_is_told():
         contracts.check_optimizer(counting)
 
 
+def second_moments(learning_rate, *, b2: Decay = 0.999):
+    """Sound: RMSProp with its bias mended, whose second derivative by a decay near 1 is large."""
+
+    def update(grads, state, params=None):
+        step, nu = state
+        step = step + 1
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * jnp.square(at_least_float32(g)), nu, grads)
+        correction = 1 - b2**step
+        moved = jax.tree.map(
+            lambda v, g: (-learning_rate * at_least_float32(g) / jnp.sqrt(v / correction + 1e-6)).astype(g.dtype),
+            nu, grads,
+        )  # fmt: skip
+        return moved, (step, nu)
+
+    return optax.GradientTransformation(
+        lambda params: (jnp.zeros((), jnp.int32), jax.tree.map(lambda p: jnp.zeros(p.shape), params)), update
+    )
+
+
+def stopped_near_one(learning_rate, *, b2: Decay = 0.999):
+    """Its derivative is 0 from 0.9995 on only."""
+    return second_moments(learning_rate, b2=jnp.where(b2 > 0.9995, jax.lax.stop_gradient(b2), b2))
+
+
+def test_a_number_is_checked_where_it_was_given():
+    def seen(predictions, targets, *, level: Fraction = 0.5, other: Fraction = 0.5):
+        asked.update({"level": level, "other": other} if isinstance(level, float) and level > 0.9 else {})
+        return (level + other) * jnp.square(at_least_float32(predictions - targets))
+
+    asked = {}
+    contracts.check_loss(seen, numbers={"level": 0.9999, "other": 0})
+    assert asked["level"] == np.float32(0.9999)
+    assert 0 < asked["other"] < 1e-5
+
+    contracts.check_optimizer(second_moments)
+    contracts.check_optimizer(second_moments, numbers={"b2": 0.9999})
+    contracts.check_optimizer(stopped_near_one)
+    with pytest.raises(Broken, match=r"its derivative by b2 at 0.9999 is 0 backward and 0 forward"):
+        contracts.check_optimizer(stopped_near_one, numbers={"b2": 0.9999})
+
+
 def test_broken_models_are_told():
     sound = models.linear(outputs=2)
     check = functools.partial(contracts.check_model, example=IMAGES)
@@ -397,8 +443,8 @@ def test_a_width_is_no_number_and_can_be_left_out(numbers):
 
     model = models.from_nnx(Net)
     with pytest.raises(Broken, match=r"1 \(traceable\): 'width' must be whole: a count or a shape.*make it a choice"):
-        contracts.check_model(model, example=IMAGES, numbers=numbers)
-    checked = contracts.check_model(model, example=IMAGES, numbers={"width": None})
+        contracts.check_model(model, example=ROWS, numbers=numbers)
+    checked = contracts.check_model(model, example=ROWS, numbers={"width": None})
     assert {name for _, name in checked.contracts} == {"slope", ""}
 
 
@@ -422,7 +468,7 @@ def test_a_model_that_branches_on_its_inputs_or_returns_more_is_told():
         (noisy, r"4 \(callable\): with train=False and no key it raised .* Draw nothing there"),
     ]:
         with pytest.raises(Broken, match=said):
-            contracts.check_model(sound._replace(apply=apply), example=IMAGES)
+            contracts.check_model(sound._replace(apply=apply), example=ROWS)
 
 
 def test_your_own_module_can_be_checked():
@@ -437,7 +483,7 @@ def test_your_own_module_can_be_checked():
 
     model = models.from_nnx(functools.partial(Net, 3))
     assert isinstance(model, Model)
-    assert ("differentiable", "slope") in contracts.check_model(model, example=IMAGES, outputs=2).contracts
+    assert ("differentiable", "slope") in contracts.check_model(model, example=ROWS, outputs=2).contracts
 
 
 def test_broken_schedules_are_told():
