@@ -486,6 +486,65 @@ def test_your_own_module_can_be_checked():
     assert ("differentiable", "slope") in contracts.check_model(model, example=ROWS, outputs=2).contracts
 
 
+class Scaled(nnx.Module):
+    """Sound where the temperature is more than 0."""
+
+    def __init__(self, example, *, outputs, temperature=1.0, rngs):
+        self.dense, self.temperature = nnx.Linear(example[0].size, outputs, rngs=rngs), temperature
+
+    def __call__(self, x):
+        return self.dense(x.reshape(x.shape[0], -1)) / self.temperature
+
+
+def test_a_model_may_have_numbers_that_are_never_zero():
+    model = models.from_nnx(functools.partial(Scaled, outputs=3))
+    with pytest.raises(Broken, match=r"pass positive=\['temperature'\] if it is never 0"):
+        contracts.check_model(model, example=IMAGES)
+    checked = contracts.check_model(model, example=IMAGES, positive=["temperature"], outputs=3)
+    assert ("differentiable", "temperature") in checked.contracts
+
+
+@pytest.mark.parametrize("adapted", [models.from_nnx, lambda factory: models.from_constructor(made_by(factory))])
+def test_a_model_whose_factory_says_piecewise_needs_only_finite_derivatives(adapted):
+    class Gated(nnx.Module):
+        def __init__(self, *, level=0.1, rngs):
+            self.dense, self.level = nnx.Linear(4, 2, rngs=rngs), level
+
+        def __call__(self, x):
+            return self.dense(x) * jnp.where(self.level < 2, jax.lax.stop_gradient(self.level), 1.0)
+
+    with pytest.raises(Broken, match="say 'piecewise' in its documentation"):
+        contracts.check_model(adapted(Gated), example=ROWS)
+    Gated.__init__.__doc__ = "Args:\n        level: Where it jumps; piecewise differentiable.\n"
+    assert ("differentiable", "level") in contracts.check_model(adapted(Gated), example=ROWS).contracts
+
+
+def made_by(factory):
+    def constructor(*, level=0.1):
+        return models.from_nnx(functools.partial(factory, level=level))
+
+    constructor.__doc__ = factory.__init__.__doc__
+    return constructor
+
+
+def test_a_model_that_cannot_learn_is_told():
+    sound = models.from_nnx(functools.partial(nnx.Linear, 4, 2))
+
+    def changed(change):
+        def apply(params, state, inputs, **told):
+            return sound.apply(change(params), state, inputs, **told)
+
+        return sound._replace(apply=apply)
+
+    def rooted(params):
+        return jax.tree.map(lambda p: p + jnp.sqrt(jnp.abs(p - p)), params)
+
+    with pytest.raises(Broken, match=r"3 \(differentiable\): its gradients by the parameters, .* are all 0"):
+        contracts.check_model(changed(jax.lax.stop_gradient), example=ROWS)
+    with pytest.raises(Broken, match=r"3 \(differentiable\): its gradients by the parameters, .* are not finite"):
+        contracts.check_model(changed(rooted), example=ROWS)
+
+
 def test_broken_schedules_are_told():
     def floored(*, length):
         return lambda step: 1.0 - step / math.floor(length)

@@ -145,7 +145,7 @@ def _differentiable(subject: Subject) -> None:
     names = list(subject.numbers)
 
     def value(given: dict[str, Any]) -> Any:
-        return _skewed_sum(subject.run(given, jnp.float64))
+        return skewed_sum(subject.run(given, jnp.float64))
 
     def ask(rows: dict[str, Any], at: dict[str, Any]) -> Any:
         return jax.vmap(jax.value_and_grad(value))(rows), jax.jacfwd(value)(at)
@@ -219,7 +219,7 @@ def _agree(subject: Subject, name: str, backward: Any, forward: Any, difference:
         )  # fmt: skip
 
 
-def _skewed_sum(tree: PyTree) -> Any:
+def skewed_sum(tree: PyTree) -> Any:
     """A sum in which every element has a weight of its own."""
     leaves = [x.ravel() for x in map(jnp.asarray, jax.tree.leaves(tree)) if jnp.issubdtype(x.dtype, jnp.floating)]
     flat = jnp.concatenate([*leaves, jnp.zeros(1)])

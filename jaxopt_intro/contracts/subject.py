@@ -110,13 +110,22 @@ def _piecewise(function: Callable[..., Any]) -> frozenset[str]:
     """The arguments whose documentation calls them piecewise: their derivatives need only be finite."""
     while isinstance(function, functools.partial):
         function = function.func
+    texts = [function.__doc__, function.__init__.__doc__ if isinstance(function, type) else None]
     found, name, indent = set(), "", 0
-    for line in (function.__doc__ or "").split("\n"):
+    for line in "\n".join(text or "" for text in texts).split("\n"):
         begin = re.match(r"( +)(\w+): ", line)
         if begin and (not name or len(begin[1]) <= indent):
             name, indent = begin[2], len(begin[1])
         found |= {name} if "piecewise" in line.lower() else set()
     return frozenset(found)
+
+
+def piecewise_inside(function: Callable[..., Any], depth: int = 3) -> frozenset[str]:
+    """The same of a function that was made of others, such as a model's `init`: also of those that it holds."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()] if depth else []
+    return _piecewise(function).union(*(piecewise_inside(f, depth - 1) for f in held if callable(f)))
 
 
 def checked(subject: Subject, numbers: list[tuple[str, str]], *others: str) -> Checked:
