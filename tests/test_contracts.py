@@ -271,6 +271,39 @@ def normalized(learning_rate):
     return optax.stateless(lambda grads, params: jax.tree.map(direction, grads))
 
 
+def elementwise(function):
+    return optax.stateless(lambda grads, params: jax.tree.map(lambda g: function(g).astype(g.dtype), grads))
+
+
+def unguarded(learning_rate, *, eps=1e-8):
+    return elementwise(lambda g: -learning_rate * g / (jnp.abs(at_least_float32(g)) + eps))
+
+
+def rooted_eps(learning_rate, *, eps=1e-8):
+    """Its value is finite where its derivative by eps, of a root at 0, is not."""
+    return elementwise(lambda g: -learning_rate * g * jnp.exp(-jnp.sqrt(jnp.square(at_least_float32(g)) + eps)))
+
+
+def narrow_average(learning_rate, *, b1=0.9):
+    def update(grads, state, params=None):
+        state = jax.tree.map(lambda m, g: (b1 * m + (1 - b1) * g).astype(m.dtype), state, grads)
+        return jax.tree.map(lambda m: (-learning_rate * m).astype(m.dtype), state), state
+
+    return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+
+
+def uphill(learning_rate):
+    return elementwise(lambda g: learning_rate * g)
+
+
+def wrapping(learning_rate, *, decay=0.1):
+    def update(grads, step, params=None):
+        rate = learning_rate / (1 + decay * step.astype(jnp.float32))
+        return jax.tree.map(lambda g: (-rate * g).astype(g.dtype), grads), step + jnp.int8(1)
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int8), update)
+
+
 def widened(learning_rate):
     return optax.stateless(lambda grads, params: jax.tree.map(lambda g: -learning_rate * at_least_float32(g), grads))
 
@@ -287,6 +320,11 @@ def counting(learning_rate, *, every=2.0):
         (optax.adam, r"2 \(steady\): its state is"),
         (widened, r"4 \(shaped\): its updates are float32\[2\], float32\[3, 2\] for bfloat16 parameters"),
         (normalized, r"3 \(differentiable\): its updates at gradients of zero are not finite"),
+        (unguarded, r"3 \(differentiable\): its updates at gradients of zero, with eps = 0, are not finite"),
+        (rooted_eps, r"3 \(differentiable\): its updates' derivatives by eps at gradients of zero, with eps = 0, are"),
+        (narrow_average, r"2 \(steady\): its state of bfloat16 parameters holds bfloat16, .*; expected float32"),
+        (uphill, r"4 \(shaped\): at a small learning rate 10 updates lead from .* to .* on a bowl; expected less"),
+        (wrapping, r"2 \(steady\): an int8 of its state wraps around from 127 to -128. Count steps in int32"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
