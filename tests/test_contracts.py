@@ -139,6 +139,50 @@ def narrow(predictions, targets):
     return jnp.square(predictions - targets.astype(predictions.dtype))
 
 
+@jax.custom_vjp
+def backwards(errors):
+    return jnp.square(errors)
+
+
+backwards.defvjp(lambda e: (jnp.square(e), e), lambda e, g: (-2 * e * g,))
+
+
+def reversed_sign(predictions, targets):
+    return backwards(at_least_float32(predictions - targets))
+
+
+def unlearnable(predictions, targets):
+    return jnp.square(jax.lax.stop_gradient(at_least_float32(predictions - targets)))
+
+
+def half_stopped(predictions, targets):
+    error = at_least_float32(predictions - targets)
+    return jax.lax.stop_gradient(error) * error
+
+
+def constant(predictions, targets):
+    return jnp.square(at_least_float32(targets)) + 0 * predictions
+
+
+def distance(predictions, targets):
+    return jnp.sqrt(jnp.sum(jnp.square(at_least_float32(predictions - targets)), axis=1))
+
+
+def coarse(predictions, targets):
+    return jnp.square((predictions - targets).astype(jnp.bfloat16)).astype(jnp.float32)
+
+
+def single(predictions, targets):
+    """Sound: it computes in float32, whatever comes in, and has a kink."""
+    return jnp.abs(predictions.astype(jnp.float32) - targets.astype(jnp.float32))
+
+
+def test_a_loss_may_compute_in_float32_and_be_asked_at_its_kinks():
+    contracts.check_loss(single)
+    contracts.check_loss(losses.absolute, predictions=np.ones((4, 3)), targets=np.eye(4, 3))
+    contracts.check_loss(losses.crammer_singer, predictions=np.eye(4, 3), numbers={"margin": 0.7})
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
@@ -156,6 +200,12 @@ def narrow(predictions, targets):
         (averaged, r"4 \(shaped\): got shape \(\) for 4 examples; expected \(4,\)"),
         (centred, r"4 \(shaped\): example 0 has the loss .* among 4 and .* alone"),
         (broadcast, r"4 \(shaped\): got shape \(4, 4, 3\) for 4 examples"),
+        (reversed_sign, r"3 \(differentiable\): its gradient by the predictions is .* where finite differences are"),
+        (unlearnable, r"3 \(differentiable\): its gradient by the predictions is"),
+        (half_stopped, r"3 \(differentiable\): its gradient by the predictions is .* where finite differences are"),
+        (constant, r"3 \(differentiable\): its gradient by the predictions is 0 at all of them"),
+        (distance, r"3 \(differentiable\): its gradients at predictions that equal the targets are not finite"),
+        (coarse, r"4 \(shaped\): its values in float32 are off those in float64 by up to .*; expected"),
         (cornered, r"3 \(differentiable\): its gradients at predictions of zero are not finite"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
@@ -234,6 +284,18 @@ def rooted_penalty(params, *, strength):
     return strength * jnp.sqrt(sum(jnp.sum(jnp.square(x.astype(jnp.float32))) for x in jax.tree.leaves(params)))
 
 
+def stopped_penalty(params, *, strength):
+    return strength * sum(jnp.sum(jax.lax.stop_gradient(x) * x) for x in map(at_least_float32, jax.tree.leaves(params)))
+
+
+def first_leaf(params, *, strength):
+    return strength * jnp.sum(jnp.square(at_least_float32(jax.tree.leaves(params)[0])))
+
+
+def offset(params, *, strength):
+    return sum(jnp.sum(0.5 * (strength + 1e-3) * jnp.square(at_least_float32(x))) for x in jax.tree.leaves(params))
+
+
 def listed(params, *, strength):
     return strength * jnp.stack([jnp.sum(jnp.abs(x)) for x in jax.tree.leaves(params)])
 
@@ -253,6 +315,9 @@ def branching_penalty(params, *, strength):
         (branching_penalty, r"4 \(callable\): with traced bfloat16 parameters it raised TracerBoolConversionError"),
         (halved, r"4 \(shaped\): got bfloat16\[\] for bfloat16 parameters; expected a float32 scalar"),
         (listed, r"4 \(shaped\): got .*\[2\]"),
+        (stopped_penalty, r"3 \(differentiable\): its gradient by the parameters is .* where finite differences are"),
+        (first_leaf, r"3 \(differentiable\): its gradient by the kernel 'kernel' is 0"),
+        (offset, r"4 \(shaped\): with strength 0 it is 0.0\d+; expected 0"),
         (rooted_penalty, r"3 \(differentiable\): its gradients at parameters of zero are not finite"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),

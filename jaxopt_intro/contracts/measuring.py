@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro.contracts.subject import Subject, asking, broken, kinds, needs_whole_numbers, short, words
+from jaxopt_intro.contracts.subject import STEP, Subject, asking, broken, kinds, needs_whole_numbers, short, words
 from jaxopt_intro.typing import PyTree
 
 # A difference of four values is off by (step / distance to a pole) ** 4, at most 1e-7, and by their rounding over the
 # step, 1e-8 where that is least.
 DERIVATIVE_TOLERANCE = 1e-6
+# The same of a function that rounds to float32: step ** 4, and 1e-7 over the step.
+COARSE_STEP, COARSE_TOLERANCE = 1e-2, 1e-3
 # A few dozen operations, each right to half a unit in the last place, fused differently under vmap.
 VALUE_TOLERANCE = 64 * float(np.finfo(np.float32).eps)
 _UNOPTIMIZED = {
@@ -217,6 +220,50 @@ def _agree(subject: Subject, name: str, backward: Any, forward: Any, difference:
             f"{float(difference):.8g}. Mend the formula, or, where the number decides a branch, say 'piecewise' "
             "in its documentation",
         )  # fmt: skip
+
+
+GROUPS = 12
+
+
+def gradient_of(subject: Subject, value: Callable[[PyTree], Any], tree: PyTree, by: str) -> tuple[Any, PyTree]:
+    """The value and gradient in float64 at a tree of floats; the gradient agrees with finite differences.
+
+    Elements are moved one by one, or in 12 groups where there are more. A group that is at a kink is left out: there
+    the second difference of twice the step is not four times as large. A function that rounds to float32 inside is
+    asked with a step that it can see.
+    """
+
+    def ask(flat: Any, moved: Any) -> Any:
+        at, gradient = jax.value_and_grad(lambda x: value(unravel(x)))(flat)
+        return at, gradient, jax.lax.map(lambda x: value(unravel(x)), moved)
+
+    with jax.enable_x64(True):
+        flat, unravel = jax.flatten_util.ravel_pytree(jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree))
+        mend = f"Let its gradient by {by} be computed in reverse mode, in float64 too"
+        with asking(subject, "differentiable", f"its gradient by {by}", mend):
+            asked, start, place = compiled(ask), np.asarray(flat), np.arange(flat.size)
+            ways = np.cos(0.3 * place) * (place % GROUPS == np.arange(min(GROUPS, flat.size))[:, None])
+            for step in (STEP, COARSE_STEP):
+                moved = [start * (1 + 1e-9), *(start + side * step * way for side in SIDES for way in ways)]
+                at, gradient, (beside, *around) = jax.tree.map(np.asarray, asked(flat, np.stack(moved)))
+                if at != beside:
+                    break
+            tolerance = DERIVATIVE_TOLERANCE if step == STEP else COARSE_TOLERANCE
+        gradients = jax.tree.map(np.asarray, unravel(jnp.asarray(gradient)))
+    finite(subject, gradients, f"by {by}")
+    around, slopes = np.reshape(around, (len(SIDES), -1)), ways @ gradient
+    above, below, far_above, far_below = around
+    near, far = above - 2 * at + below, far_above - 2 * at + far_below
+    scale = np.maximum(1.0, np.abs(slopes))
+    kink = np.abs(far - 4 * near) > 10 * tolerance * step * scale
+    expected = difference(around, step)
+    off = ~kink & ~(np.abs(slopes - expected) <= tolerance * np.maximum(scale, np.abs(expected)))
+    if np.any(off):
+        raise broken(
+            subject, "differentiable", f"its gradient by {by} is {short(slopes[off])} where finite differences are "
+            f"{short(expected[off])}. Stop no gradient, and mend the rule that you gave it",
+        )  # fmt: skip
+    return at, gradients
 
 
 def skewed_sum(tree: PyTree) -> Any:
