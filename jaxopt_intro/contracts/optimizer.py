@@ -45,8 +45,8 @@ def check_optimizer(
     Args:
         make: `(**numbers) -> optax.GradientTransformation`.
         params: Parameters; None takes those of a dense layer.
-        numbers: A value for each number, inside its range; None takes the defaults, 0.1 where there is none.
-            None in place of a value leaves a number out, such as a count.
+        numbers: A value for each number, inside its range; None takes the defaults, 0.1 where there is none,
+            and less for each further one. None in place of a value leaves a number out, such as a count.
         positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
