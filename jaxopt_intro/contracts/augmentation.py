@@ -27,7 +27,8 @@ from jaxopt_intro.contracts.subject import (
 )
 from jaxopt_intro.typing import Array, PyTree
 
-IMAGES = np.random.default_rng(0).uniform(size=(4, 8, 8, 1))
+# Neither square nor of one channel.
+IMAGES = np.random.default_rng(0).uniform(size=(4, 8, 6, 3))
 # Each image its own class, so that no exchange of two goes unseen.
 CLASSES = np.array([3, 0, 2, 1], np.int32)
 
@@ -43,10 +44,14 @@ def check_augmentation(
 ) -> Checked:
     """Checks an augmentation: contracts 1 to 3 for its strength and numbers, and images for images.
 
+    Shapes and dtypes stay, also bfloat16. Strength 0 changes nothing, neither in these images nor in normalized ones,
+    with values from -2 to 2. At the given strength another key gives other images, or other targets.
+
     Args:
         augmentation: `(images, strength, *, key) -> images`, or `(inputs, targets, strength, *, key) -> (inputs,
             targets)`, with `augmentations.Mixed` targets if it mixes examples: then it need not treat each alone.
-        images: `[batch, height, width, channels]`, two images or more; None takes four of 8 x 8.
+        images: `[batch, height, width, channels]`, two images or more; None takes four of
+            8 x 6 with three channels.
         targets: What belongs to them; None takes four classes. One that takes `classes` is told how many.
         strength: Inside its range.
         numbers: A value for each other number, inside its range; None takes the defaults. None in place of
@@ -61,7 +66,7 @@ def check_augmentation(
 
     Examples:
         >>> def noise(images, strength, *, key):
-        ...     return images + strength * jax.random.normal(key, images.shape, images.dtype)
+        ...     return (images + strength * jax.random.normal(key, images.shape)).astype(images.dtype)
         >>> check_augmentation(noise).contracts[0]
         ('traceable', 'strength')
     """
@@ -79,10 +84,10 @@ def check_augmentation(
     if "classes" in takes:
         told["classes"] = int(np.max(labels)) + 1
 
-    def apply(images: Any, labels: Any, given: Mapping[str, Any]) -> PyTree:
-        others = {name: value for name, value in given.items() if name != "strength"}
+    def apply(images: Any, labels: Any, given: Mapping[str, Any], **another: Any) -> PyTree:
+        others = {name: value for name, value in given.items() if name != "strength"} | another
         data = (images, jnp.asarray(labels)) if with_targets else (images,)
-        return augmentation(*data, given["strength"], **told, **others)
+        return augmentation(*data, given["strength"], **{**told, **others})
 
     def run(given: Mapping[str, Any], dtype: Any) -> PyTree:
         return apply(jnp.asarray(drawn, dtype), cast(labels, dtype), given)
@@ -106,13 +111,22 @@ def check_augmentation(
         result = apply(images, labels, {**subject.numbers, "strength": strength})
         return result if with_targets else (result, jnp.asarray(labels))
 
+    for dtype in (jnp.bfloat16, jnp.float32):
+        kept = jax.eval_shape(pair, jnp.asarray(drawn, dtype), jnp.asarray(labels), jnp.float32(strength))[0].dtype
+        if kept != dtype:
+            raise broken(
+                subject, "shaped", f"got {kept} for {jnp.dtype(dtype)} images; expected the same, so that the model "
+                "computes as it would without. Cast last of all: .astype(images.dtype)",
+            )  # fmt: skip
     # As a training runs it: traced, and with all optimizations.
-    same, same_labels = jax.jit(pair)(plain, jnp.asarray(labels), jnp.float32(0))
-    if not np.array_equal(same, plain):
-        raise broken(
-            subject, "shaped", f"strength 0 changes images, by up to {short(jnp.max(jnp.abs(same - plain)))}; "
-            "expected them exactly. Let the strength multiply what is added or moved",
-        )  # fmt: skip
+    unchanged = jax.jit(pair)
+    for what, before in (("images", plain), ("normalized images", 4 * plain - 2)):
+        same, same_labels = unchanged(before, jnp.asarray(labels), jnp.float32(0))
+        if not np.array_equal(same, before):
+            raise broken(
+                subject, "shaped", f"strength 0 changes {what}, by up to {short(jnp.max(jnp.abs(same - before)))}; "
+                "expected them exactly. Let the strength multiply what is added or moved, and clip nothing",
+            )  # fmt: skip
     wide = jnp.asarray(labels, jnp.float32)
     if not np.array_equal(of_mixed(lambda t: jnp.asarray(t, jnp.float32), same_labels), wide):
         raise broken(
@@ -122,8 +136,19 @@ def check_augmentation(
     mixes = isinstance(new_labels, Mixed)
     if not mixes:
         _check_each_alone(subject, lambda images, labels: pair(images, labels, strength), plain, labels)
+    # Four keys, since a flip or a wrong label may fall alike by chance, with four images once in 4096 times.
+    keys = map(jax.random.key, range(6, 9))
+    results = (apply(plain, labels, subject.numbers, key=key) for key in keys)
+    if all(_equal(result, usual) for result in results):
+        raise broken(
+            subject, "shaped", f"at strength {strength:g} every key gives the same. Draw what happens from the key",
+        )  # fmt: skip
     others = () if mixes else ("each image alone", "a key for each image")
-    return checked(subject, passed, "shaped", "identity at 0", *others)
+    return checked(subject, passed, "shaped", "identity at 0", "random", *others)
+
+
+def _equal(a: PyTree, b: PyTree) -> bool:
+    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
 def _check_targets(subject: Subject, new: PyTree, old: Array) -> None:

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_intro import routing
-from jaxopt_intro.contracts.measuring import called, close, compiled, finite, of_numbers
+from jaxopt_intro.contracts.measuring import called, close, compiled, finite, gradient_of, of_numbers, skewed_sum
 from jaxopt_intro.contracts.subject import (
     Checked,
+    Subject,
     arguments,
     array_shape,
     asking,
@@ -39,6 +40,10 @@ def check_loss(
     positive: Collection[str] = (),
 ) -> Checked:
     """Checks a loss: contracts 1 to 3 for each number, and one value for each example, of that example alone.
+
+    Its gradient by the predictions agrees with finite differences in float64 wherever it has no kink, is not 0
+    everywhere, and is finite at predictions of zero, a thousand times larger ones, and those that equal the targets.
+    Its values in float32 are those in float64 up to rounding. It refuses labels that are no classes.
 
     Args:
         loss: `(predictions, targets, *, numbers) -> [batch]`, or the predictions' shape.
@@ -115,8 +120,14 @@ def check_loss(
                     subject, "shaped", f"the label {wrong}, which is no class, has the loss {short(strange)} under "
                     "jit; expected NaN, never a wrong finite number. Compare labels with the number of classes",
                 )  # fmt: skip
-    for what, scale in (("at predictions of zero", 0.0), ("at predictions a thousand times larger", 1e3)):
-        finite(subject, ask(scale * single, own)[2], what)
+    gradients = []
+    for what, place in {
+        "at predictions of zero": 0 * single,
+        "at predictions a thousand times larger": 1e3 * single,
+        **_perfect(single, own),
+    }.items():
+        gradients.append(ask(place, own)[2])
+        finite(subject, gradients[-1], what)
     with asking(subject, "callable", "with bfloat16 predictions it", "Cast the predictions to float32 first"):
         half = jax.eval_shape(lambda: run(subject.numbers, jnp.bfloat16))
     if half.dtype == jnp.bfloat16:
@@ -124,4 +135,45 @@ def check_loss(
             subject, "shaped", "got bfloat16 for bfloat16 predictions, whose mean is right to 2 digits; expected "
             "float32. Cast the predictions first",
         )  # fmt: skip
-    return checked(subject, passed, "shaped", "finite gradients")
+    _check_digits(subject, together, run, predictions, targets)
+
+    def total(predictions: Array) -> Array:
+        return skewed_sum(loss(predictions, cast(targets, jnp.float64), **subject.numbers))
+
+    _, gradient = gradient_of(subject, total, predictions, "the predictions")
+    if not any(np.any(g) for g in (gradient, *gradients)):
+        raise broken(
+            subject, "differentiable", "its gradient by the predictions is 0 at all of them, so nothing is learnt. "
+            "Compute it with the predictions, and stop no gradient",
+        )  # fmt: skip
+    return checked(subject, passed, "shaped", "finite gradients", "gradients", "precise")
+
+
+def _perfect(predictions: Array, targets: Array) -> dict[str, Array]:
+    """Predictions that equal the targets: as numbers, or as the one label among the scores."""
+    what = "at predictions that equal the targets"
+    if jnp.issubdtype(targets.dtype, jnp.integer) and targets.shape == predictions.shape[:-1]:
+        return {what: jax.nn.one_hot(targets, predictions.shape[-1])}
+    if targets.shape == predictions.shape:
+        return {what: jnp.asarray(targets, jnp.float32)}
+    if targets.ndim == predictions.ndim and targets.shape[-1] <= predictions.shape[-1]:  # the first of two halves
+        return {what: predictions.at[..., : targets.shape[-1]].set(jnp.asarray(targets, jnp.float32))}
+    return {}
+
+
+def _check_digits(
+    subject: Subject, single: Array, run: Callable[..., Array], predictions: np.ndarray, targets: np.ndarray
+) -> None:
+    """The float32 values are those of float64, up to a rounding for each operation."""
+    with jax.enable_x64(True), asking(subject, "callable", "with float64 predictions it", "Compute in their dtype"):
+        double = np.asarray(run(subject.numbers, jnp.float64), np.float64)
+    of_each = predictions[0].size  # operations grow with it
+    inputs = [np.abs(x[np.isfinite(x)]) for x in (predictions, targets, double)]
+    scale = max(float(np.max(x, initial=1.0)) for x in inputs)
+    tolerance = (64 + of_each) * float(np.finfo(np.float32).eps)
+    off = np.abs(np.asarray(single, np.float64) - double)
+    if not np.all((off <= tolerance * scale) | ~np.isfinite(double)):
+        raise broken(
+            subject, "shaped", f"its values in float32 are off those in float64 by up to {short(np.nanmax(off))}; "
+            f"expected {tolerance * scale:.1g} at most. Compute nothing in less than float32",
+        )  # fmt: skip

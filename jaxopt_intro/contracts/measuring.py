@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro.contracts.subject import Subject, asking, broken, kinds, needs_whole_numbers, short, words
+from jaxopt_intro.contracts.subject import STEP, Subject, asking, broken, kinds, needs_whole_numbers, short, words
 from jaxopt_intro.typing import PyTree
 
-STEP = 1e-6
-# A central difference is off by its curvature, STEP ** 2, and by the rounding of two values over 2 * STEP: 1e-10.
+# A difference of four values is off by (step / distance to a pole) ** 4, at most 1e-7, and by their rounding over the
+# step, 1e-8 where that is least.
 DERIVATIVE_TOLERANCE = 1e-6
+# The same of a function that rounds to float32: step ** 4, and 1e-7 over the step.
+COARSE_STEP, COARSE_TOLERANCE = 1e-2, 1e-3
 # A few dozen operations, each right to half a unit in the last place, fused differently under vmap.
 VALUE_TOLERANCE = 64 * float(np.finfo(np.float32).eps)
 # Not xla_backend_optimization_level 0 as well: together they compiled wrong gradients of adamax (jax 0.10.2, CPU).
@@ -45,7 +48,8 @@ def called(subject: Subject) -> PyTree:
     """What a part gives for its numbers as Python numbers: the question that comes before all others."""
     with asking(subject, "callable", f"with the Python numbers {subject.numbers} it", "Pass numbers= inside its range"):
         try:
-            return subject.run(subject.numbers, jnp.float32)
+            # As float32 holds them: of a decay of 0.9999, the distance to 1 is another number there.
+            return subject.run({n: float(np.float32(v)) for n, v in subject.numbers.items()}, jnp.float32)
         except Exception:
             needs_whole_numbers(subject, subject.numbers)
             raise
@@ -88,11 +92,11 @@ def _traceable(subject: Subject, usual: PyTree) -> None:
             compiled(all_lanes)(values)
         raise
     for name, v in values.items():
-        half = called(subject._replace(numbers={**subject.numbers, name: float(v[0])}))
-        for i, solo in ((0, half), (2, usual)):
-            _same(subject, lanes[name], i, solo, f"at {name} = {v[i]:g}")
-    solo = called(subject._replace(numbers={name: float(v[1]) for name, v in values.items()}))
-    _same(subject, together, 1, solo, "with all numbers traced")
+        half = subject._replace(numbers={**subject.numbers, name: float(v[0])})
+        for i, at, solo in ((0, half, called(half)), (2, subject, usual)):
+            _same(at, lanes[name], i, solo, f"at {name} = {v[i]:g}")
+    middle = subject._replace(numbers={name: float(v[1]) for name, v in values.items()})
+    _same(middle, together, 1, called(middle), "with all numbers traced")
 
 
 _MEND_BRANCH = "Use jnp.where in place of a Python branch, and jnp in place of math"
@@ -103,12 +107,19 @@ def _same(subject: Subject, lanes: PyTree, i: int, solo: PyTree, where: str) -> 
     if jax.tree.structure(lanes) != jax.tree.structure(solo):
         lane = jax.tree.map(lambda x: x[i], lanes)
         raise broken(subject, "traceable", f"{where} a lane gives {words(lane)} and a solo call {words(solo)}; {told}")
+    tolerance = _rounding(subject)
     for lane, one in zip(jax.tree.leaves(lanes), jax.tree.leaves(solo), strict=True):
-        if lane.dtype != jnp.result_type(one) or not close(lane[i], one):
+        if lane.dtype != jnp.result_type(one) or not close(lane[i], one, tolerance):
             raise broken(
                 subject, "traceable", f"{where} a lane gives {lane.dtype} {short(lane[i])} and a call with the Python "
                 f"number {jnp.result_type(one)} {short(one)}; {told}",
             )  # fmt: skip
+
+
+def _rounding(subject: Subject) -> float:
+    """How much two programs may differ: `1 - decay ** step` keeps only the digits that a decay near 1 leaves it."""
+    left = min((1 - v for v in subject.numbers.values() if 0.9 < v < 1), default=1.0)
+    return VALUE_TOLERANCE + 4 * float(np.finfo(np.float32).eps) / left
 
 
 def _steady(subject: Subject, usual: PyTree) -> None:
@@ -134,7 +145,7 @@ def _differentiable(subject: Subject) -> None:
     names = list(subject.numbers)
 
     def value(given: dict[str, Any]) -> Any:
-        return _skewed_sum(subject.run(given, jnp.float64))
+        return skewed_sum(subject.run(given, jnp.float64))
 
     def ask(rows: dict[str, Any], at: dict[str, Any]) -> Any:
         return jax.vmap(jax.value_and_grad(value))(rows), jax.jacfwd(value)(at)
@@ -160,22 +171,31 @@ def _differentiable(subject: Subject) -> None:
             _finite_slope(subject, name, where, slope)
     for i, name in enumerate(names):
         _finite_slope(subject, name, f"{subject.numbers[name]:g}", forward[name])
-        above, below = values[1 + len(names) + 2 * i : 3 + len(names) + 2 * i]
-        _agree(subject, name, backward[name][0], forward[name], (above - below) / (2 * STEP))
+        around = values[1 + len(names) + 4 * i : 5 + len(names) + 4 * i]
+        _agree(subject, name, backward[name][0], forward[name], difference(around, subject.step(name)))
+
+
+SIDES = (1, -1, 2, -2)
+
+
+def difference(around: Any, step: float) -> Any:
+    """The derivative from values at `SIDES` times a step, right to the fourth order (Richardson)."""
+    above, below, far_above, far_below = around
+    return (4 * (above - below) / (2 * step) - (far_above - far_below) / (4 * step)) / 3
 
 
 _MEND_MODES = "Use functions that have derivatives in both modes"
 
 
 def _rows(subject: Subject) -> Iterator[list[float]]:
-    """The numbers themselves; each at 0 in its turn, if it may be; each a step above and a step below."""
+    """The numbers themselves; each at 0 in its turn, if it may be; each one and two steps above and below."""
     numbers = subject.numbers
     yield [*numbers.values()]
     for name in numbers:
         yield [v if n != name or n in subject.positive else 0.0 for n, v in numbers.items()]
     for name in numbers:
-        for step in (STEP, -STEP):
-            yield [v + step * (n == name) for n, v in numbers.items()]
+        for side in SIDES:
+            yield [v + side * subject.step(name) * (n == name) for n, v in numbers.items()]
 
 
 def _finite_slope(subject: Subject, name: str, where: str, slope: Any) -> None:
@@ -199,7 +219,51 @@ def _agree(subject: Subject, name: str, backward: Any, forward: Any, difference:
         )  # fmt: skip
 
 
-def _skewed_sum(tree: PyTree) -> Any:
+GROUPS = 12
+
+
+def gradient_of(subject: Subject, value: Callable[[PyTree], Any], tree: PyTree, by: str) -> tuple[Any, PyTree]:
+    """The value and gradient in float64 at a tree of floats; the gradient agrees with finite differences.
+
+    Elements are moved one by one, or in 12 groups where there are more. A group that is at a kink is left out: there
+    the second difference of twice the step is not four times as large. A function that rounds to float32 inside is
+    asked with a step that it can see.
+    """
+
+    def ask(flat: Any, moved: Any) -> Any:
+        at, gradient = jax.value_and_grad(lambda x: value(unravel(x)))(flat)
+        return at, gradient, jax.lax.map(lambda x: value(unravel(x)), moved)
+
+    with jax.enable_x64(True):
+        flat, unravel = jax.flatten_util.ravel_pytree(jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree))
+        mend = f"Let its gradient by {by} be computed in reverse mode, in float64 too"
+        with asking(subject, "differentiable", f"its gradient by {by}", mend):
+            asked, start, place = compiled(ask), np.asarray(flat), np.arange(flat.size)
+            ways = np.cos(0.3 * place) * (place % GROUPS == np.arange(min(GROUPS, flat.size))[:, None])
+            for step in (STEP, COARSE_STEP):
+                moved = [start * (1 + 1e-9), *(start + side * step * way for side in SIDES for way in ways)]
+                at, gradient, (beside, *around) = jax.tree.map(np.asarray, asked(flat, np.stack(moved)))
+                if at != beside:
+                    break
+            tolerance = DERIVATIVE_TOLERANCE if step == STEP else COARSE_TOLERANCE
+        gradients = jax.tree.map(np.asarray, unravel(jnp.asarray(gradient)))
+    finite(subject, gradients, f"by {by}")
+    around, slopes = np.reshape(around, (len(SIDES), -1)), ways @ gradient
+    above, below, far_above, far_below = around
+    near, far = above - 2 * at + below, far_above - 2 * at + far_below
+    scale = np.maximum(1.0, np.abs(slopes))
+    kink = np.abs(far - 4 * near) > 10 * tolerance * step * scale
+    expected = difference(around, step)
+    off = ~kink & ~(np.abs(slopes - expected) <= tolerance * np.maximum(scale, np.abs(expected)))
+    if np.any(off):
+        raise broken(
+            subject, "differentiable", f"its gradient by {by} is {short(slopes[off])} where finite differences are "
+            f"{short(expected[off])}. Stop no gradient, and mend the rule that you gave it",
+        )  # fmt: skip
+    return at, gradients
+
+
+def skewed_sum(tree: PyTree) -> Any:
     """A sum in which every element has a weight of its own."""
     leaves = [x.ravel() for x in map(jnp.asarray, jax.tree.leaves(tree)) if jnp.issubdtype(x.dtype, jnp.floating)]
     flat = jnp.concatenate([*leaves, jnp.zeros(1)])

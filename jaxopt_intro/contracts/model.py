@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from jaxopt_intro.contracts.measuring import called, close, of_numbers
+from jaxopt_intro.contracts.measuring import called, close, compiled, finite, of_numbers, skewed_sum
 from jaxopt_intro.contracts.subject import (
     Checked,
     Subject,
@@ -17,22 +19,32 @@ from jaxopt_intro.contracts.subject import (
     cast,
     checked,
     kinds,
+    piecewise_inside,
     short,
     words,
 )
-from jaxopt_intro.typing import Model, PyTree
+from jaxopt_intro.typing import Array, Model, PyTree
 
 
 def check_model(
-    model: Model, *, example: PyTree, numbers: Mapping[str, float] | None = None, outputs: int | None = None
+    model: Model,
+    *,
+    example: PyTree,
+    numbers: Mapping[str, float] | None = None,
+    positive: Collection[str] = (),
+    outputs: int | None = None,
 ) -> Checked:
     """Checks a model: pure functions, one output row for each example, contracts 1 to 3 for each hyperparameter.
+
+    With `train=True`, gradients of the outputs by the parameters are finite, and not all of them are 0. A
+    hyperparameter that the documentation of the model's factory calls piecewise needs only a finite derivative.
 
     Args:
         model: A pair of `init` and `apply`.
         example: A batch of inputs, two examples or more.
         numbers: A value for each hyperparameter, inside its range; None takes 0.1. None in place of a
             value leaves a number out, such as a width: its default is taken, and nothing asked of it.
+        positive: Hyperparameters that are more than 0, such as a temperature: nothing is asked of them at 0.
         outputs: How many outputs an example has; None does not look.
 
     Returns:
@@ -63,7 +75,8 @@ def check_model(
     given = dict.fromkeys(model.hyperparameters, 0.1) | dict(numbers or {})
     values = {name: value for name, value in given.items() if value is not None}
     invented = tuple(name for name in model.hyperparameters if name not in (numbers or {}))
-    subject = Subject(f"model {model.name}", run, values, invented=invented)
+    title, piecewise = f"model {model.name}", piecewise_inside(model.init)
+    subject = Subject(title, run, values, piecewise, frozenset(positive), invented)
     usual, count = called(subject), len(jax.tree.leaves(example)[0])
     params, state = model.init(key, example, values)
     again = model.init(key, example, values)
@@ -96,4 +109,18 @@ def check_model(
             subject, "steady", f"its model_state is {words(state)} before and {words(trained)} after a training call, "
             "so no scan can carry it. Keep its structure, shapes and dtypes",
         )  # fmt: skip
-    return checked(subject, of_numbers(subject, usual), "pure", "shaped", "steady")
+    passed = of_numbers(subject, usual)
+
+    def total(params: PyTree) -> Array:
+        wide = cast(params, jnp.float32)
+        return skewed_sum(model.apply(wide, state, example, train=True, key=jax.random.key(7), hparams=values)[0])
+
+    gradients = compiled(jax.grad(total, allow_int=True))(params)
+    gradients = [g for g in jax.tree.leaves(gradients) if jnp.issubdtype(g.dtype, jnp.floating)]
+    finite(subject, gradients, "by the parameters, with train=True,")
+    if gradients and not any(np.any(g) for g in gradients):
+        raise broken(
+            subject, "differentiable", "its gradients by the parameters, with train=True, are all 0, so it cannot "
+            "learn. Compute the outputs with params, and stop no gradient",
+        )  # fmt: skip
+    return checked(subject, passed, "pure", "shaped", "steady", "finite gradients")

@@ -7,9 +7,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxopt_intro.contracts.measuring import called, compiled, finite, of_numbers
-from jaxopt_intro.contracts.subject import PARAMS, Checked, array_shape, asking, broken, cast, checked, subject_of
+from jaxopt_intro import trees
+from jaxopt_intro.contracts.measuring import called, compiled, finite, gradient_of, of_numbers
+from jaxopt_intro.contracts.subject import (
+    PARAMS,
+    Checked,
+    array_shape,
+    asking,
+    broken,
+    cast,
+    checked,
+    short,
+    subject_of,
+)
 from jaxopt_intro.typing import Array, PyTree
 
 
@@ -21,6 +33,9 @@ def check_penalty(
     positive: Collection[str] = (),
 ) -> Checked:
     """Checks a penalty: contracts 1 to 3 for each number, a scalar in float32 or wider, gradients finite at zero.
+
+    Its gradient by the parameters agrees with finite differences in float64 wherever it has no kink, and is not 0 for
+    a whole kernel (a leaf of two axes or more). With `strength` 0 it is 0.
 
     Args:
         penalty: `(params, *, numbers) -> scalar`.
@@ -58,4 +73,19 @@ def check_penalty(
     passed = of_numbers(subject, usual)
     gradient = compiled(jax.grad(lambda p: penalty(p, **subject.numbers)))
     finite(subject, gradient(jax.tree.map(jnp.zeros_like, cast(params, jnp.float32))), "at parameters of zero")
-    return checked(subject, passed, "shaped", "finite gradients")
+    _, gradients = gradient_of(subject, lambda p: penalty(p, **subject.numbers), params, "the parameters")
+    kernels = trees.kernels(params)
+    for name, gradient in trees.named_leaves(gradients).items():
+        if trees.named_leaves(kernels)[name] and not np.any(gradient):
+            raise broken(
+                subject, "differentiable", f"its gradient by the kernel {name!r} is 0, so nothing is penalized there. "
+                "Sum over all leaves",
+            )  # fmt: skip
+    if "strength" in subject.numbers and "strength" not in subject.positive:
+        none = penalty(cast(params, jnp.float32), **{**subject.numbers, "strength": 0.0})
+        if none != 0:
+            raise broken(
+                subject, "shaped", f"with strength 0 it is {short(none)}; expected 0. Let the strength multiply all of "
+                "it",
+            )  # fmt: skip
+    return checked(subject, passed, "shaped", "finite gradients", "gradients", "0 at strength 0")

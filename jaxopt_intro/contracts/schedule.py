@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_intro.contracts.measuring import called, finite, of_numbers
-from jaxopt_intro.contracts.subject import Checked, array_shape, asking, broken, checked, subject_of
+from jaxopt_intro.contracts.measuring import VALUE_TOLERANCE, called, finite, of_numbers
+from jaxopt_intro.contracts.subject import Checked, array_shape, asking, broken, checked, short, subject_of
 from jaxopt_intro.typing import Array
 
 
@@ -22,10 +22,13 @@ def check_schedule(
 ) -> Checked:
     """Checks a schedule: contracts 1 to 3 for each number, and a finite factor at any step.
 
+    Factors at steps 0 to 100, and at a million, are finite and not negative.
+
     Args:
         make: `(**numbers) -> (step -> factor)`.
-        numbers: A value for each number, inside its range; None takes the defaults, 7.3 where there is none.
-            None in place of a value leaves a number out, such as a count.
+        numbers: A value for each number, inside its range; None takes the defaults, 7.3 where there is none,
+            and less for each further one: a length comes before a warm-up. None in place of a value
+            leaves a number out, such as a count.
         positive: Numbers that are more than 0, such as a temperature: nothing is asked of them at 0.
 
     Returns:
@@ -61,4 +64,11 @@ def check_schedule(
     usual = called(subject)
     passed = of_numbers(subject, usual)
     finite(subject, usual, "at steps 0 to 100", of="factors")
+    late = schedule(jnp.asarray(1_000_000, jnp.int32))
+    finite(subject, late, "at step 1000000", of="factors")
+    if (least := float(np.min(np.append(usual, late)))) < -VALUE_TOLERANCE:
+        raise broken(
+            subject, "shaped", f"its least factor at steps 0 to 100 and 1000000 is {short(least)}; expected none below "
+            "0, which would climb. Clip the progress: jnp.clip(step / length, 0, 1)",
+        )  # fmt: skip
     return checked(subject, passed, "shaped", "finite factors")

@@ -7,6 +7,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,9 @@ from jaxopt_intro.typing import PyTree
 
 # Skewed values: symmetric ones hide a reversed sign, equal ones a swapped element.
 PARAMS = {"bias": np.array([0.3, -1.1]), "kernel": np.array([[1.7, -0.2], [0.6, 2.3], [-0.9, 0.4]])}
+STEP = 1e-6
+# A number at the end of its range is moved by this much inside, so that there is room for finite differences.
+MARGIN = 4 * STEP
 
 
 class Broken(ValueError):
@@ -39,7 +43,7 @@ class Checked(NamedTuple):
 class Subject(NamedTuple):
     """A part as a function of its numbers: `run(numbers, dtype) -> tree`.
 
-    `positive` are those that are never 0; `invented` are those whose values nobody gave.
+    `positive` are those that are never 0; `invented` are those whose values nobody gave; `legal` are their ranges.
     """
 
     name: str
@@ -48,6 +52,13 @@ class Subject(NamedTuple):
     piecewise: frozenset[str] = frozenset()
     positive: frozenset[str] = frozenset()
     invented: tuple[str, ...] = ()
+    legal: Mapping[str, checks.Interval] = MappingProxyType({})
+
+    def step(self, name: str) -> float:
+        """How far a number moves for a finite difference: not near the end of its range, where it may curve most."""
+        ends = self.legal.get(name, checks.Interval())
+        value = self.numbers[name]
+        return min(STEP, (value - ends.low) / 64, (ends.high - value) / 64)
 
 
 def arguments(role: str, function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -66,34 +77,55 @@ def subject_of(
     positive: Collection[str],
     guess: float = 0.1,
 ) -> Subject:
-    """A function with its numbers: those given, its defaults, and `guess` for the others; None leaves one out."""
+    """A function with its numbers: those given, its defaults, and `guess` for the others; None leaves one out.
+
+    Invented values are at least 0.01 inside their range; the others are moved only off its very ends.
+    """
     takes, given = arguments(role, function), dict(given or {})
     names = routing.numbers(function, constructs=role in ("optimizer", "schedule"))
     known = {n: takes[n].default for n in names if isinstance(takes[n].default, int | float)}
-    # A default so small that a finite difference would leave its range is checked at 0.01.
-    usual = {n: guess if not known.get(n) else 0.01 if abs(known[n]) < 1e-3 else known[n] for n in names}
-    values = {n: given[n] if n in given else usual[n] for n in dict.fromkeys((*given, *names))}
-    numbers = {n: float(v) for n, v in values.items() if v is not None}
-    legal = checks.ranges(function)  # a finite difference must stay inside
-    numbers = {
-        n: min(max(v, legal[n].low + 0.01), legal[n].high - 0.01) if n in legal else v for n, v in numbers.items()
-    }
     invented = tuple(n for n in names if n not in given and n not in known)
+    # No two alike, and the first above the sum of the others: a length above the warm-up's.
+    guesses = {n: guess * 0.37**i for i, n in enumerate(invented)}
+    # A default of 0 is off, and one near it has no finite difference of any size.
+    own = {n: v for n, v in known.items() if n not in given and abs(v) >= 1e-3}
+    near = {n: 0.01 if known.get(n) else guesses.get(n, guess) for n in names}
+    values = {n: {**near, **own, **given}[n] for n in dict.fromkeys((*given, *names))}
+    legal = checks.ranges(function)
+    numbers = {
+        n: _inside(float(v), legal.get(n), MARGIN if n in given or n in own else 0.01)
+        for n, v in values.items()
+        if v is not None
+    }
     title = f"{role} {routing.own_name(function)}"
-    return Subject(title, run, numbers, _piecewise(function), frozenset(positive), invented)
+    return Subject(title, run, numbers, _piecewise(function), frozenset(positive), invented, legal)
+
+
+def _inside(value: float, legal: checks.Interval | None, margin: float) -> float:
+    """The value nearest to this one that is so far from both ends of its range."""
+    return value if legal is None else min(max(value, legal.low + margin), legal.high - margin)
 
 
 def _piecewise(function: Callable[..., Any]) -> frozenset[str]:
     """The arguments whose documentation calls them piecewise: their derivatives need only be finite."""
     while isinstance(function, functools.partial):
         function = function.func
+    texts = [function.__doc__, function.__init__.__doc__ if isinstance(function, type) else None]
     found, name, indent = set(), "", 0
-    for line in (function.__doc__ or "").split("\n"):
+    for line in "\n".join(text or "" for text in texts).split("\n"):
         begin = re.match(r"( +)(\w+): ", line)
         if begin and (not name or len(begin[1]) <= indent):
             name, indent = begin[2], len(begin[1])
         found |= {name} if "piecewise" in line.lower() else set()
     return frozenset(found)
+
+
+def piecewise_inside(function: Callable[..., Any], depth: int = 3) -> frozenset[str]:
+    """The same of a function that was made of others, such as a model's `init`: also of those that it holds."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()] if depth else []
+    return _piecewise(function).union(*(piecewise_inside(f, depth - 1) for f in held if callable(f)))
 
 
 def checked(subject: Subject, numbers: list[tuple[str, str]], *others: str) -> Checked:
