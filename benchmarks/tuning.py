@@ -3,7 +3,7 @@
 Both choose by the validation split. A grid's trial and a tuning's iteration train the same steps on the same batches;
 an iteration differentiates them too, forward by two numbers, so it is counted as three trainings.
 
-    python benchmarks/tuning.py [--data fashion_mnist] [--epochs 2] [--iterations 8]
+    python benchmarks/tuning.py [--data fashion_mnist] [--epochs 2] [--iterations 12]
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=8)
+    parser.add_argument("--iterations", type=int, default=12)
     asked = parser.parse_args()
     whole, start, rows, loss, score = problem(asked.data, asked.epochs)
 
