@@ -1,7 +1,7 @@
 """Contracts 1 to 3: traced against solo, steady, and derivatives against finite differences.
 
 Compiling is what takes time, so all numbers of a part share two programs, its values in float32 and its derivatives in
-float64, and each is run once, so it is compiled without optimizations. What it is compared with is not compiled.
+float64, and each is run once, so it is compiled with fewer of XLA's passes. What it is compared with is not compiled.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ COARSE_STEP, COARSE_TOLERANCE = 1e-2, 1e-3
 # A few dozen operations, each right to half a unit in the last place, fused differently under vmap.
 VALUE_TOLERANCE = 64 * float(np.finfo(np.float32).eps)
 # Not xla_backend_optimization_level 0 as well: together they compiled wrong gradients of adamax (jax 0.10.2, CPU).
-_UNOPTIMIZED = {"xla_llvm_disable_expensive_passes": True, "xla_cpu_use_fusion_emitters": False}
+_FEWER_PASSES = {"xla_llvm_disable_expensive_passes": True, "xla_cpu_use_fusion_emitters": False}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function under jit, compiled in a third of the time: for a program that runs a few times only."""
+    """A function under jit, compiled in half the time: for a program that runs a few times only."""
     return jax.jit(function, compiler_options=_known_options())
 
 
@@ -38,10 +38,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _known_options() -> dict[str, Any]:
     """The options, if the backend knows them all; they belong to XLA and may change with its version."""
     try:
-        jax.jit(lambda: 0, compiler_options=_UNOPTIMIZED)()
+        jax.jit(lambda: 0, compiler_options=_FEWER_PASSES)()
     except jax.errors.JaxRuntimeError:
         return {}
-    return _UNOPTIMIZED
+    return _FEWER_PASSES
 
 
 def called(subject: Subject) -> PyTree:

@@ -1,25 +1,23 @@
-"""The only file that turns names into functions: an experiment's parts, put together."""
+"""Names to functions: an experiment's parts, put together."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx
 
 from jaxopt_intro import checks, distributions, routing, training
 from jaxopt_intro.augmentations import AUGMENTATIONS
 from jaxopt_intro.checks import Interval, known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import PART_FIELDS, Experiment
-from jaxopt_intro.losses import BATCH_LOSSES, LOSSES, OUTPUTS_FOR_EACH_TARGET
+from jaxopt_intro.experiment.constructing import model_constructor, outputs_for_each_target
+from jaxopt_intro.losses import BATCH_LOSSES, LOSSES
 from jaxopt_intro.metrics import METRICS
-from jaxopt_intro.models import MODELS, from_constructor, from_linen, from_nnx
+from jaxopt_intro.models import from_constructor
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.regularizers import INPUT_PENALTIES, PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
@@ -35,8 +33,6 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "penalty": {**PENALTIES, **INPUT_PENALTIES},
     "stopping": STOPPING,
 }
-
-
 _EMBEDS = (*BATCH_LOSSES, *BATCH_LOSSES.values())
 
 
@@ -286,7 +282,7 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
 
     ((_, loss),) = of_table("loss")
     return [
-        ("model", _model_constructor(experiment.model, dataset, _outputs_for_each_target(loss))),
+        ("model", model_constructor(experiment.model, dataset, outputs_for_each_target(loss))),
         ("loss", loss),
         *of_table("optimizer"),
         *found("schedule", lambda value: _schedule(value, steps)),
@@ -335,86 +331,6 @@ def _function(value: Any, table: Mapping[str, Any], what: str) -> Any:
         hint = "." if what != "optimizer" else ": a function that makes one, such as optax.adam, not optax.adam(1e-3)."
         raise ValueError(f"{what}: got {type(value).__name__}; expected one of {', '.join(table)} or a function{hint}")
     return value
-
-
-def _outputs_for_each_target(loss: Callable[..., Any]) -> int:
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    return OUTPUTS_FOR_EACH_TARGET.get(loss, 1)
-
-
-def _model_constructor(value: Any, dataset: Dataset, each: int) -> Callable[..., Model]:
-    """A function `(**arguments) -> Model`, whatever stands for the model, with a signature for the router."""
-    if isinstance(value, str):
-        value = MODELS[known_name(value, MODELS, "model")]
-    if isinstance(value, Model):
-        model, names = value, value.hyperparameters
-        return _signed(lambda **arguments: _preset(model, arguments), "model", dict.fromkeys(names, 0.0))
-    if isinstance(value, linen.Module) or (isinstance(value, type) and issubclass(value, linen.Module)):
-        module = value() if isinstance(value, type) else value
-        fields = {
-            f.name: getattr(module, f.name) for f in dataclasses.fields(module) if f.name not in ("parent", "name")
-        }
-        return _signed(lambda **arguments: from_linen(module.clone(**arguments)), type(module).__name__, fields)
-    if isinstance(value, nnx.Module) or not callable(value):
-        raise ValueError(
-            f"model: got a {type(value).__name__}; expected one of {', '.join(MODELS)}, a Flax module class, a "
-            "function that makes a module or a Model, or a Model. Every trial starts with weights of its own: pass an "
-            "NNX class, or a function of rngs that makes the module."
-        )
-    return _factory_constructor(value, dataset, each)
-
-
-def _factory_constructor(factory: Callable[..., Any], dataset: Dataset, each: int) -> Callable[..., Model]:
-    takes, name = routing.parameters(factory), routing.own_name(factory)
-    if "outputs" in takes and takes["outputs"].default is inspect.Parameter.empty:
-        factory = routing.named(factory, name, outputs=each * _outputs(name, dataset))
-    if "rngs" not in takes:
-        return factory
-
-    def make(**arguments: Any) -> Model:
-        return from_nnx(functools.partial(factory, **arguments))
-
-    kept = [p for p in routing.parameters(factory).values() if p.name not in ("rngs", "example")]
-    make.__name__, make.__signature__ = name, inspect.Signature(kept)  # type: ignore[attr-defined]
-    make.__wrapped__ = factory  # whose annotations say the ranges  # type: ignore[attr-defined]
-    return make
-
-
-def _outputs(model: str, dataset: Dataset) -> int:
-    """One for each class, or for each column of the targets."""
-    if dataset.info.num_classes is not None:
-        return dataset.info.num_classes
-    shape = getattr(dataset.train[1], "shape", None)
-    if shape is None or len(shape) != 2:
-        got = f"shape {shape}" if shape else f"a {type(dataset.train[1]).__name__}"
-        raise ValueError(
-            f"model {model}: got targets of {got}; expected classes or columns to count as outputs. Pass targets "
-            "[N, 1] for one number each, targets.reshape(-1, 1), or functools.partial(model, outputs=...)."
-        )
-    return shape[1]
-
-
-def _signed(function: Callable[..., Any], name: str, defaults: Mapping[str, Any]) -> Callable[..., Any]:
-    """Gives a function of keywords the name and signature that the router reads."""
-    kind = inspect.Parameter.KEYWORD_ONLY
-    function.__name__ = name
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(n, kind, default=d) for n, d in defaults.items()]
-    )
-    return function
-
-
-def _preset(model: Model, numbers: Mapping[str, Any]) -> Model:
-    """A model that already has some of its hyperparameters."""
-
-    def init(key: Any, example: Any, hparams: Mapping[str, Any]) -> Any:
-        return model.init(key, example, {**numbers, **hparams})
-
-    def apply(params: Any, model_state: Any, inputs: Any, *, hparams: Mapping[str, Any], **told: Any) -> Any:
-        return model.apply(params, model_state, inputs, hparams={**numbers, **hparams}, **told)
-
-    return model._replace(init=init, apply=apply)
 
 
 def _bind(raw: Sequence[tuple[str, Any]], options: Mapping[str, Any], fixed: Mapping[str, Any]) -> list[Any]:
