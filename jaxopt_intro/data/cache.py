@@ -16,23 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxopt_intro.data.dataset import DataCorrupt, Originals, content_hash
-
-
-def folder() -> Path:
-    """Returns the folder of the cache, which need not exist.
-
-    Returns:
-        The folder.
-
-    Examples:
-        >>> from unittest import mock
-        >>> with mock.patch.dict(os.environ, JAXOPT_INTRO_CACHE="/scratch/cache"):
-        ...     folder().as_posix()
-        '/scratch/cache'
-    """
-    if chosen := os.environ.get("JAXOPT_INTRO_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxopt-intro"
+from jaxopt_intro.places import cache_folder
 
 
 def path(name: str) -> Path:
@@ -48,7 +32,7 @@ def path(name: str) -> Path:
         >>> path("cifar10").name
         'cifar10.npz'
     """
-    return folder() / f"{name}.npz"
+    return cache_folder() / f"{name}.npz"
 
 
 def read_npz(file: Path, expected: str) -> Originals:

@@ -20,6 +20,7 @@ from jaxopt_intro.data.dataset import (
 )
 from jaxopt_intro.data.embedded import EMBEDDED
 from jaxopt_intro.data.sources import SOURCES, Source
+from jaxopt_intro.places import cache_folder
 
 PathLike = str | os.PathLike[str]
 
@@ -181,7 +182,7 @@ def _obtain(
     if found:
         arrays, origin = originals.read(source, found), f"original files in {found.place}"
     else:
-        looked = f"Looked in {originals.report(source, [cache.folder(), *places])}. {_advice(source)}"
+        looked = f"Looked in {originals.report(source, [cache_folder(), *places])}. {_advice(source)}"
         if not fetch:
             raise DataUnavailable(f"{name} is not on this machine, and downloads are off. {looked}")
         try:
