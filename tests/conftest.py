@@ -20,6 +20,15 @@ hypothesis.settings.register_profile("jaxopt_intro", deadline=None, derandomize=
 hypothesis.settings.load_profile("jaxopt_intro")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_figures_of_this_machine(tmp_path_factory):
+    """What was measured before must not decide how a test's convolutions are computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "JAXOPT_INTRO_CACHE" not in os.environ:
+            patch.setenv("JAXOPT_INTRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def x64():
     """Turns on 64-bit types for one test."""

@@ -11,7 +11,8 @@ from flax import nnx
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.domains import checked
 from jaxopt_intro.models.from_nnx import from_nnx
-from jaxopt_intro.models.layers import Dropout, SpatialDropout
+from jaxopt_intro.models.images import convolution, with_channels
+from jaxopt_intro.models.layers import Dropout, SpatialDropout, max_pool
 from jaxopt_intro.models.mlp import ACTIVATIONS, KERNEL_INIT
 from jaxopt_intro.typing import Array, Fraction, Model, Number
 
@@ -30,10 +31,10 @@ class ConvNet(nnx.Module):
         dropout: Number | None = None,
         rngs: nnx.Rngs,
     ):
-        image = _with_channels(example)[0]
+        image = with_channels(example, model="convnet")[0]
         sizes = (image.shape[-1], *channels)
         self.convolutions = nnx.List(
-            nnx.Conv(i, o, (3, 3), kernel_init=KERNEL_INIT, rngs=rngs) for i, o in itertools.pairwise(sizes)
+            convolution(i, o, 3, kernel_init=KERNEL_INIT, rngs=rngs) for i, o in itertools.pairwise(sizes)
         )
         height, width = (functools.reduce(lambda size, _: -(-size // 2), channels, side) for side in image.shape[:2])
         self.output = nnx.Linear(height * width * sizes[-1], outputs, rngs=rngs)
@@ -45,11 +46,11 @@ class ConvNet(nnx.Module):
         self.activation = ACTIVATIONS[known_name(activation, ACTIVATIONS, "activation")]
 
     def __call__(self, x: Array) -> Array:
-        x = _with_channels(x)
-        for i, convolution in enumerate(self.convolutions):
-            x = self.activation(convolution(x))
+        x = with_channels(x, model="convnet")
+        for i, layer in enumerate(self.convolutions):
+            x = self.activation(layer(x))
             x = x if self.spatial is None else self.spatial[i](x)
-            x = nnx.max_pool(x, (2, 2), (2, 2), "SAME")
+            x = max_pool(x, (2, 2), (2, 2), "SAME")
         x = x.reshape(x.shape[0], -1)
         return self.output(x if self.dropout is None else self.dropout(x))
 
@@ -64,9 +65,6 @@ def convnet(
     dropout: Fraction | None = None,
 ) -> Model:
     """A small convolutional network: 3x3 convolutions, each followed by 2x2 maximum pooling, then a dense layer.
-
-    On a CPU a step inside a compiled sweep is many times slower than a dense network's: XLA's convolutions are slow
-    inside loops there.
 
     Args:
         outputs: How many scores.
@@ -105,12 +103,3 @@ def convnet(
         dropout=dropout,
     )
     return from_nnx(build)._replace(hyperparameters=("spatial_dropout", "dropout"), name="convnet")
-
-
-def _with_channels(images: Array) -> Array:
-    if images.ndim not in (3, 4):
-        raise ValueError(
-            f"convnet: got inputs of shape {images.shape}; expected images [batch, height, width] or [batch, height, "
-            "width, channels]. Use the model mlp for vectors."
-        )
-    return images[..., None] if images.ndim == 3 else images
