@@ -19,6 +19,7 @@ from jaxopt_intro.typing import Decay, Fraction, Model
 
 SIGNED = ("hinge", "squared_hinge", "smoothed_hinge", "logistic", "perceptron")
 IMAGES = np.random.default_rng(1).uniform(size=(3, 2, 2)).astype(np.float32)
+LARGER = np.random.default_rng(1).uniform(size=(3, 9, 9)).astype(np.float32)  # the least of some networks
 ROWS = IMAGES.reshape(3, 4)
 # What compiles fast: the sizes are nothing that a check depends on.
 SMALL = {"widths": (3,), "width": 3, "blocks": 1, "channels": (2,)}
@@ -50,7 +51,8 @@ def test_every_kind_of_optimizer_passes(name):
 def test_every_model_passes(name):
     make = models.MODELS[name]
     sizes = {size: v for size, v in SMALL.items() if size in routing.parameters(make)}
-    checked = contracts.check_model(make(outputs=2, **sizes), example=IMAGES, outputs=2)
+    example = LARGER if name in ("3c3d", "allcnnc") else IMAGES
+    checked = contracts.check_model(make(outputs=2, **sizes), example=example, outputs=2)
     assert ("pure", "") in checked.contracts
 
 

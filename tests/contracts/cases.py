@@ -53,6 +53,7 @@ WITHIN_6_STEPS = {
 IN_WRAPPERS = {"period": 2.3, "every": 2.3, "start": 1.7, "limit": 1.4, "ratio": 0.3, "eps": 1.3}
 INNERS = ("sgd", "adam", "adamw")
 INPUTS = np.array([[0.3, -1.2, 2.2, 0.6], [1.8, 0.1, -0.7, -1.1], [-0.4, 0.9, 1.1, 0.2]]).reshape(3, 2, 2)
+LARGER_INPUTS = np.random.default_rng(5).normal(size=(3, 9, 9))
 
 
 class Case(NamedTuple):
@@ -274,11 +275,11 @@ def _wrapper_case(name: str, wrapper: Callable[..., optax.GradientTransformation
 
 
 def _model_case(name: str, make: Callable[..., Any]) -> Case:
-    model = make(outputs=2)
-    start = functools.cache(lambda: jax.jit(model.init)(jax.random.key(3), jnp.asarray(INPUTS, jnp.float32), {}))
+    model, images = make(outputs=2), LARGER_INPUTS if name in ("3c3d", "allcnnc", "resnet") else INPUTS
+    start = functools.cache(lambda: jax.jit(model.init)(jax.random.key(3), jnp.asarray(images, jnp.float32), {}))
 
     def run(given: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
-        inputs = jnp.asarray(INPUTS, dtype)
+        inputs = jnp.asarray(images, dtype)
         with jax.ensure_compile_time_eval():
             params, model_state = cast(start(), dtype)
         return model.apply(params, model_state, inputs, train=True, key=jax.random.key(7), hparams=given)

@@ -1,0 +1,84 @@
+"""What a model costs: its parameters, and the floating point operations of its products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import jaxprs_in_params
+
+from jaxopt_intro.models.layers.geometry import Geometry
+from jaxopt_intro.typing import Hparams, Model, PyTree
+
+
+class Cost(NamedTuple):
+    """What a model costs.
+
+    Attributes:
+        parameters: How many numbers are trained.
+        flop: Multiplications and additions of the matrix products and convolutions of a forward pass, of one example.
+            A training step takes about three times as many.
+    """
+
+    parameters: int
+    flop: int
+
+
+def cost(model: Model, example: PyTree, hparams: Hparams | None = None) -> Cost:
+    """Returns what a model costs for inputs of a shape; nothing is computed.
+
+    Args:
+        model: The model.
+        example: A batch of inputs, arrays or shapes.
+        hparams: Its hyperparameters, if the model needs them.
+
+    Returns:
+        Its parameters, and the floating point operations of one example.
+
+    Examples:
+        >>> from jaxopt_intro import models
+        >>> cost(models.linear(outputs=10), jax.numpy.ones((1, 28, 28)))
+        Cost(parameters=7850, flop=15680)
+    """
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), example)
+    key, numbers = jax.eval_shape(lambda: jax.random.key(0)), hparams or {}
+    params, state = jax.eval_shape(lambda k, x: model.init(k, x, numbers), key, one)
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+    def forward(params: PyTree, state: PyTree, x: PyTree) -> PyTree:
+        return model.apply(params, state, x, train=False, key=None, hparams=numbers)[0]
+
+    return Cost(parameters, flop(forward, params, state, one))
+
+
+def flop(function: Callable[..., Any], *args: Any) -> int:
+    """Returns the multiplications and additions of a function's matrix products and convolutions.
+
+    Args:
+        function: Of arrays. A loop of unknown length counts once.
+        *args: Arrays or shapes.
+
+    Examples:
+        >>> flop(lambda a, b: a @ b, jax.numpy.ones((2, 3)), jax.numpy.ones((3, 5)))
+        60
+    """
+    return _of(jax.make_jaxpr(function)(*args))
+
+
+def _of(program: Any) -> int:
+    total = 0
+    for equation in getattr(program, "jaxpr", program).eqns:
+        params, shapes = equation.params, [getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)]
+        times = params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += times * sum(_of(inner) for inner in jaxprs_in_params(params))
+        if equation.primitive.name == "dot_general":
+            contracted = params["dimension_numbers"][0][0]
+            total += 2 * math.prod(shapes[-1]) * math.prod(shapes[0][axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            features = params["dimension_numbers"].rhs_spec[0]
+            total += 2 * math.prod(shapes[-1]) * math.prod(s for i, s in enumerate(shapes[1]) if i != features)
+        elif isinstance(params.get("geometry"), Geometry):
+            total += params["geometry"].flop
+    return total
