@@ -75,7 +75,7 @@ def _sweep(asked: argparse.Namespace) -> int:
     given, directory = _given(asked), asked.directory
     terminal = Terminal()
     if asked.path and Path(asked.path).is_dir():
-        refused = [name for name in given if name not in ("width",)]
+        refused = [name for name in given if name not in ("width", "convolution")]
         if refused:
             raise ValueError(
                 f"got --{refused[0].replace('_', '-')} with the run {asked.path}; expected no options, since the run "
@@ -94,7 +94,13 @@ def _sweep(asked: argparse.Namespace) -> int:
     with terminal:
         try:
             dataset = running.sweep(
-                experiment, trials, replicates, directory, width=asked.width, listener=terminal.listen
+                experiment,
+                trials,
+                replicates,
+                directory,
+                width=asked.width,
+                convolutions=_ways(asked.convolution),
+                listener=terminal.listen,
             )
         except KeyboardInterrupt:
             terminal.interrupted()
@@ -193,6 +199,14 @@ def _points(words: list[str]) -> Any:
             raise ValueError(f"--points: got {word!r}; expected NAME=COUNT, such as learning_rate=8.")
         counts[name] = int(count)
     return counts
+
+
+def _ways(words: list[str] | None) -> dict[str, str]:
+    """How convolutions are computed, from words such as kernel=im2col."""
+    for word in words or ():
+        if not all(word.partition("=")):
+            raise ValueError(f"--convolution: got {word!r}; expected WHAT=WAY, such as kernel=im2col.")
+    return dict(word.split("=", 1) for word in words or ())
 
 
 def _number(text: str, option: str) -> float | int:
@@ -350,6 +364,7 @@ def _add_sweep(commands: Any) -> None:
     run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
     run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
     run.add_argument("--width", type=_count, metavar="W", help="trials side by side on a device (measured)")
+    run.add_argument("--convolution", nargs="+", metavar="WHAT=WAY", help="outputs=xla, images=…, kernel=… (measured)")
 
 
 def _count(text: str) -> int:

@@ -165,6 +165,8 @@ class Terminal:
             gain = f", {rates[group['width']] / rates[1]:.1f}x {one}" if 1 in rates and group["width"] > 1 else ""
             title = group["title"] or "all trials"
             self._console.print(f"  {title}: {lanes} ({group['why']}){gain}", markup=False)
+            for line in _convolutions(group):
+                self._console.print(f"    {line}", markup=False)
 
     def _test(self, dataset: xarray.Dataset) -> None:
         tested = [str(name) for name in dataset.data_vars if str(name).startswith("test_")]
@@ -197,6 +199,22 @@ def _cell(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:.4g}"
     return str(value)
+
+
+def _convolutions(group: dict[str, Any]) -> list[str]:
+    """How a group's convolutions are computed: a line for each kind, and one for those outside of the fast set."""
+    lines, words = [], ("convolution", "input gradient", "kernel gradient")
+    for word in words:
+        own = [choice for choice in group["convolutions"] if choice["what"].startswith(word)]
+        names = sorted({choice["name"] for choice in own})
+        reasons = sorted({choice["why"] for choice in own})
+        held = max((choice["buffer"] for choice in own), default=0)
+        patches = f", {held / 2**20:.0f} MiB of patches" if held >= 2**20 else ""
+        if own:
+            lines.append(f"{len(own)} x {word}: {', '.join(names)} ({', '.join(reasons)}{patches})")
+    others = group["other_convolutions"]
+    lines += [f"{len(others)} x XLA's own convolution, outside of the fast set: {others[0]}"] if others else []
+    return lines
 
 
 def listing(what: str) -> list[str]:

@@ -258,7 +258,7 @@ def lanes_of(scores, failed):
     params = {"w": np.arange(count, dtype=np.float32)}
     state = types.SimpleNamespace(params=params, model_state={})
     best = Best(np.array(scores, np.float32), np.where(np.isfinite(scores), 2, 0), params, {})
-    return Lane(state, np.array(failed, np.int32), np.zeros(count, np.int32), best, ())
+    return Lane(state, np.array(failed, np.int32), np.zeros(count, np.int32), best, (), ())
 
 
 def keep_all(directory, tiles, *, keep, seeds, direction="max"):

@@ -24,11 +24,13 @@ from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
+from jaxopt_intro.models import layers
 from jaxopt_intro.sweeps import engine, keeping
 from jaxopt_intro.sweeps.engine import Group, Job
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.space import Space, Trial, unique
 
+_OF_PLAN = ("width", "devices", "rates", "why", "convolutions", "other_convolutions")
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -39,6 +41,7 @@ def sweep(
     directory: str | os.PathLike[str] | None = None,
     *,
     width: int | None = None,
+    convolutions: Mapping[str, str] | None = None,
     listener: Listener | None = None,
 ) -> xarray.Dataset:
     """Trains every trial, as compiled programs of many lanes; an existing run goes on where it stopped.
@@ -54,6 +57,9 @@ def sweep(
         directory: The run's directory; None makes one under `runs/`.
         width: How many trials run side by side on a device; None measures. Results are bitwise reproducible for equal
             widths, whatever the number of devices.
+        convolutions: How convolutions are computed, where they can be so: `{"kernel": "im2col"}`, of "outputs",
+            "images" (the input gradient) and "kernel"; None measures, where that pays. `models.layers.WAYS` has the
+            names.
         listener: Called with every record of the journal as it is written, and with progress in between.
 
     Returns:
@@ -75,6 +81,7 @@ def sweep(
     """
     listener = listener or (lambda record: None)
     every = _checked(trials, replicates, width)
+    layers.check_ways(convolutions or {})
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
@@ -91,7 +98,9 @@ def sweep(
             session.emit({**_run_record(experiment, dataset, objective, direction), "trials": len(staged)})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
-            job = _job(experiment, dataset, groups, past, objective, direction, width)
+            job = _job(experiment, dataset, groups, past, objective, direction, width)._replace(
+                convolutions=convolutions
+            )
             engine.run(job, session)
             _test_chosen(session, dataset, programs, staged, job)
             if session.lane_steps or not any(r["type"] == "receipt" for r in past):
@@ -317,7 +326,7 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
                 "group": group.id,
                 "title": group.title,
                 "members": len(group.members),
-                **{key: session.plans[group.id][key] for key in ("width", "devices", "rates", "why")},
+                **{key: session.plans[group.id].get(key, []) for key in _OF_PLAN},
             }
             for group in groups
         ],

@@ -70,6 +70,7 @@ class Job(NamedTuple):
         direction: "max" or "min".
         keep: How many trials' weights are kept.
         width: The width of a device's tile, or None to measure.
+        convolutions: The way of every "outputs", "images" or "kernel" of a convolution that can have it, or None.
     """
 
     groups: list[Group]
@@ -81,6 +82,7 @@ class Job(NamedTuple):
     direction: str
     keep: int
     width: int | None
+    convolutions: Mapping[str, str] | None = None
 
 
 class Compiled(NamedTuple):
@@ -157,7 +159,13 @@ def _run_group(job: Job, session: Session, keeper: Keeper, group: Group) -> None
             objective=job.objective, direction=job.direction, stopping=group.stopping,
         )  # fmt: skip
 
-    programs = Programs(tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices)
+    past = session.plans.get(group.id, {})
+    programs = Programs(
+        tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices,
+        member_steps=len(group.members) * sum(group.rounds), force=job.convolutions,
+        known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
+        notify=lambda text: session.notify(group.title, text),
+    )  # fmt: skip
     plan = _plan(job, session, group, programs, train, devices)
     session.notify(group.title, f"compiling {plan.width * devices.count} side by side")
     compiled = Compiled(
@@ -218,8 +226,12 @@ def _plan(job: Job, session: Session, group: Group, programs: Programs, train: B
         width=job.width,
         notify=lambda text: session.notify(group.title, text),
     )
-    rates = {str(width): rate for width, rate in plan.rates.items()}
-    record = {"width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why}
+    rates, convolutions = {str(w): rate for w, rate in plan.rates.items()}, programs.convolutions(plan.width)
+    record = {
+        "width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why,
+        "convolutions": [choice._asdict() for choice in convolutions.choices],
+        "other_convolutions": list(convolutions.others),
+    }  # fmt: skip
     session.emit({"type": "plan", "group": group.id, "title": group.title, **record})
     session.plans[group.id] = record
     return plan

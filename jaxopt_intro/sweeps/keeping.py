@@ -74,10 +74,11 @@ class Keeper:
         self._session.drop_checkpoint()
 
     def _store(self, trial: str, seed: int, lanes: Lane, lane: int, record: dict[str, Any]) -> None:
-        best, last = lanes.best, lanes.state
-        for which, weights, epoch in (("best", best, record["best_epoch"]), ("last", last, record["epoch"])):
+        best, last = lanes.best, lanes.last or (lanes.state.params, lanes.state.model_state)
+        kinds = (("best", (best.params, best.model_state), record["best_epoch"]), ("last", last, record["epoch"]))
+        for which, weights, epoch in kinds:
             path = f"weights/{trial}-{seed}-{which}.npz"
-            params, model_state = sharding.lane((weights.params, weights.model_state), lane)
+            params, model_state = sharding.lane(weights, lane)
             checkpoint.save_weights(self._session.directory / path, params, model_state)
             kept = {"type": "weights", "trial": trial, "seed": seed, "which": which, "epoch": epoch, "path": path}
             self._session.emit(kept)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxopt_intro import trees
+from jaxopt_intro.models import layers
 from jaxopt_intro.sweeps.population import Tile
 from jaxopt_intro.sweeps.sharding import Devices, available
 from jaxopt_intro.typing import Array, Batch, PyTree
@@ -20,6 +22,9 @@ PROBE_MEMBER_STEPS = 512
 PROBE_STEPS = (16, 64)
 PROBE_SECONDS = 0.2
 HEADROOM = 0.6
+CHOOSING_SECONDS = 10.0
+CHOOSING_SHARE = 0.05
+_USUAL_RATES = {"cpu": 5e10, "gpu": 5e12}
 
 
 class Plan(NamedTuple):
@@ -48,6 +53,10 @@ class Programs:
         valid: The validation split.
         batch_size: Examples in a batch.
         devices: Those that train a tile each.
+        member_steps: How many steps all members take together: whether measuring convolutions pays.
+        known: The ways of convolutions that were decided before, by their words.
+        force: The way of every "outputs", "images" or "kernel" that can have it.
+        notify: Told in words what is going on.
     """
 
     def __init__(
@@ -58,11 +67,19 @@ class Programs:
         valid: Batch,
         batch_size: int,
         devices: Devices,
+        *,
+        member_steps: float = 0.0,
+        known: Mapping[str, str] | None = None,
+        force: Mapping[str, str] | None = None,
+        notify: Callable[[str], None] = lambda text: None,
     ):
         self._make_tile, self._hparams, self._batch_size, self._devices = make_tile, hparams, batch_size, devices
         self._train, self._valid = _shapes(train), _shapes(valid)
         self._compiled: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._lane: Any = None
+        self._convolutions: dict[int, layers.Plan] = {}
+        self._member_steps, self._known, self._force, self._notify = member_steps, known, force, notify
+        self._measuring = 0.0
         self.seconds = 0.0
 
     def init(self, width: int) -> Callable[..., Any]:
@@ -91,6 +108,45 @@ class Programs:
 
         return self._get(("validate", width), lower)
 
+    def convolutions(self, width: int) -> layers.Plan:
+        """Returns how the convolutions of a tile are computed, measured where that pays and memory allows."""
+        if width in self._convolutions:
+            return self._convolutions[width]
+        begin, tile, device = time.perf_counter(), self._make_tile(width), self._devices.first
+        lanes, numbers = jax.tree.map(
+            lambda x: x.update(shape=(width, *x.shape[1:])), (self._lanes(width), self._numbers(width))
+        )
+        rows, epoch = jax.ShapeDtypeStruct((1, self._batch_size), "int32"), jax.ShapeDtypeStruct((), "int32")
+        limit = memory_limit()
+        plan = functools.partial(
+            layers.plan_for, known=self._known, force=self._force, device=device, notify=self._notify,
+            memory=None if limit is None else int(HEADROOM * limit / 2),
+        )  # fmt: skip
+        worth = 0.0
+
+        def of_a_step(flop: int) -> float:
+            nonlocal worth
+            worth = self._worth(flop / width, device)
+            return worth
+
+        training = plan(tile.segment, lanes, numbers, self._train, rows, seconds=of_a_step)
+        left = worth - (time.perf_counter() - begin)
+        found = training.joined(plan(tile.validate, lanes, numbers, self._valid, epoch, seconds=left))
+        self._measuring += time.perf_counter() - begin
+        self.seconds += time.perf_counter() - begin
+        self._convolutions[width] = found
+        return found
+
+    def _worth(self, flop: float, device: Any) -> float:
+        """The seconds that measuring convolutions may take, from the operations of a member-step.
+
+        Nothing for a run of less than ten seconds at a usual rate, else the larger of 5 % of it and ten seconds,
+        for all widths together.
+        """
+        rate = _USUAL_RATES.get(device.platform, _USUAL_RATES["gpu"])
+        run = flop * self._member_steps / self._devices.count / rate
+        return (max(CHOOSING_SECONDS, CHOOSING_SHARE * run) if run > CHOOSING_SECONDS else 0.0) - self._measuring
+
     def blank(self, width: int) -> tuple[Any, dict[str, Any]]:
         """Returns lanes and numbers of zeros, to measure with."""
         blank = trees.zeros_of((self._lanes(width), self._numbers(width)))
@@ -98,9 +154,11 @@ class Programs:
 
     def _get(self, key: tuple[Any, ...], lower: Callable[..., Any]) -> Callable[..., Any]:
         if key not in self._compiled:
-            start = time.perf_counter()
+            plan, start = self.convolutions(key[1]) if key[0] != "init" else None, time.perf_counter()
             tiles = self._devices.spread(self._make_tile(key[1]))
-            self._compiled[key] = lower(tiles, self._lanes(key[1]), self._numbers(key[1])).compile()
+            with layers.using(plan):
+                lowered = lower(tiles, self._lanes(key[1]), self._numbers(key[1]))
+            self._compiled[key] = lowered.compile()
             self.seconds += time.perf_counter() - start
         return self._compiled[key]
 

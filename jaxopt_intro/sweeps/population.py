@@ -28,10 +28,13 @@ class Lane(NamedTuple):
     """What one lane carries; a tile is the same with a leading axis of length W.
 
     Attributes:
-        state: The training's state; frozen at the last finite step once the lane has failed.
+        state: The training's state. It is of no use any more once the lane has failed or stopped: the lane computes on
+            beside its neighbours, since a choice in each step would cost passes over all parameters.
         failed_at: The step, counted from 1, whose loss or update was not finite; 0 while there is none.
         stopped_at: The epoch after which early stopping ended the lane; 0 while it goes on.
         best: The best validation so far.
+        last: Where there is early stopping, parameters and model state of the lane's last epoch, and () otherwise: then
+            those of the state are.
         waiting: What early stopping remembers.
     """
 
@@ -39,6 +42,7 @@ class Lane(NamedTuple):
     failed_at: Array
     stopped_at: Array
     best: Best
+    last: PyTree
     waiting: PyTree
 
 
@@ -88,7 +92,8 @@ def make_tile(
     def init_lane(seed: Array, hparams: Hparams) -> Lane:
         state = training.init(jax.random.key(seed), hparams)
         best = Best(jnp.float32(-jnp.inf), jnp.int32(0), state.params, state.model_state)
-        return Lane(state, jnp.int32(0), jnp.int32(0), best, stopping(hparams).init() if stopping else ())
+        last, waiting = ((state.params, state.model_state), stopping(hparams).init()) if stopping else ((), ())
+        return Lane(state, jnp.int32(0), jnp.int32(0), best, last, waiting)
 
     def step_lane(carry: Any, batch: Batch, hparams: Hparams) -> Any:
         state, failed_at, stopped_at, totals = carry
@@ -96,11 +101,9 @@ def make_tile(
         alive = (failed_at == 0) & (stopped_at == 0)
         ok = alive & jnp.isfinite(info.loss + info.penalty) & jnp.isfinite(info.update_norm)
         failed_at = jnp.where(alive & ~ok, state.step + 1, failed_at)
-        # The key never changes; leaving it out of the choice keeps typed keys out of arithmetic.
-        frozen = trees.where(ok, new._replace(key=None), state._replace(key=None))._replace(key=state.key)
         values = {**_flat(info), "steps": jnp.float32(1)}
         totals = {name: totals[name] + jnp.where(ok, value, 0.0) for name, value in values.items()}
-        return frozen, failed_at, stopped_at, totals
+        return new, failed_at, stopped_at, totals
 
     def segment(lanes: Lane, hparams: Hparams, data: Batch, indices: Array) -> tuple[Lane, dict[str, Array]]:
         over_lanes = _over_lanes(step_lane, width, (0, None, 0))
@@ -126,7 +129,9 @@ def make_tile(
         if stopping:
             waiting, stop = stopping(hparams).update(lane.waiting, -score)
             stopped_at = jnp.where(alive & stop, epoch, lane.stopped_at)
-            lane = lane._replace(waiting=trees.where(alive, waiting, lane.waiting), stopped_at=stopped_at)
+            last = trees.where(alive, (lane.state.params, lane.state.model_state), lane.last)
+            waiting = trees.where(alive, waiting, lane.waiting)
+            lane = lane._replace(last=last, waiting=waiting, stopped_at=stopped_at)
         return lane, {**metrics, "failed_at": lane.failed_at, "stopped_at": lane.stopped_at}
 
     def validate(lanes: Lane, hparams: Hparams, data: Batch, epoch: Array) -> tuple[Lane, dict[str, Array]]:

@@ -50,11 +50,12 @@ class Devices:
         count: How many there are.
         lanes: How an array is laid out whose leading axis is lanes: equal shares, in order.
         copies: How an array is laid out that every device has whole, such as the data.
+        first: The first of them.
     """
 
     def __init__(self, count: int):
         mesh = Mesh(np.array(available()[:count]), (AXIS,))
-        self.count, self._mesh = count, mesh
+        self.count, self.first, self._mesh = count, available()[0], mesh
         self.lanes, self.copies = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
 
     def spread(self, tile: Tile) -> Tile:

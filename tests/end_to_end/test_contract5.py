@@ -54,8 +54,8 @@ def one_executable():
     """All runs of a width share its compiled programs, as the contract says; and the tests take seconds."""
     kept = {}
 
-    def programs(make_tile, *args):
-        return kept.setdefault("programs", engine_programs(make_tile, *args))
+    def programs(make_tile, *args, **options):
+        return kept.setdefault("programs", engine_programs(make_tile, *args, **options))
 
     engine_programs = engine.Programs
     with pytest.MonkeyPatch.context() as patch:
