@@ -31,6 +31,7 @@ from jaxopt_intro import losses, make_training, models, optimizers, training
 from jaxopt_intro.sweeps import sharding
 from jaxopt_intro.sweeps.planning import Programs
 from jaxopt_intro.sweeps.population import make_tile
+from jaxopt_intro.typing import Model
 
 OURS = {"mlp": models.mlp, "2c2d": models.cnn_2c2d, "3c3d": models.cnn_3c3d, "resnet": models.resnet}
 IMAGES = {"mlp": (28, 28, 1), "2c2d": (28, 28, 1), "3c3d": (32, 32, 3), "resnet": (32, 32, 3)}
@@ -52,7 +53,7 @@ def data_of(name: str, cifar: str | None) -> Any:
 class Ours:
     """A population's segment, compiled; each call trains it on."""
 
-    def __init__(self, model: models.Model, data: Any, width: int, devices: int, steps: int, member_steps: float):
+    def __init__(self, model: Model, data: Any, width: int, devices: int, steps: int, member_steps: float):
         example = jax.tree.map(lambda x: x[:BATCH], data)
         made = make_training(model, losses.softmax_cross_entropy, optimizers.momentum, example=example)
 
@@ -87,7 +88,9 @@ class PyTorch:
         words = [name, str(BATCH), layout, "cuda" if on_gpu else "cpu", dtype]
         script = Path(__file__).parent / "torch_models.py"
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.processes = [subprocess.Popen([sys.executable, str(script), *words], **pipes) for _ in range(count)]
+        self.processes: list[Any] = [
+            subprocess.Popen([sys.executable, str(script), *words], **pipes) for _ in range(count)
+        ]
         self.seconds()
 
     def seconds(self) -> float:

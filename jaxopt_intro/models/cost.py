@@ -70,7 +70,8 @@ def flop(function: Callable[..., Any], *args: Any) -> int:
 def _of(program: Any) -> int:
     total = 0
     for equation in getattr(program, "jaxpr", program).eqns:
-        params, shapes = equation.params, [getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)]
+        params: Any = equation.params
+        shapes: list[Any] = [getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)]
         times = params.get("length", 1) if equation.primitive.name == "scan" else 1
         total += times * sum(_of(inner) for inner in jaxprs_in_params(params))
         if equation.primitive.name == "dot_general":

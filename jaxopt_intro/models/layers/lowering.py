@@ -54,21 +54,30 @@ class Way(NamedTuple):
 
 
 def lowered(
-    wanted: str, platform: str | None, *operands: Array, geometry: Geometry, dtype: Any, precision: Any, plan: Any
+    wanted: str,
+    platform: str | None,
+    first: Array,
+    second: Array,
+    *,
+    geometry: Geometry,
+    dtype: Any,
+    precision: Any,
+    plan: Any,
 ) -> Array:
     """Computes one array as the plan says, or as is usual for the platform.
 
     Args:
         wanted: "outputs", "images" or "kernel".
         platform: "cpu", "cuda", …
-        *operands: The two others.
+        first: The first of the two others, as `OPERANDS` orders them.
+        second: The second.
         geometry: The shapes.
         dtype: Of the result.
         precision: Of matrix products.
         plan: A `planning.Plan`, or None.
     """
-    name = plan.lowering(wanted, geometry, operands[0].dtype) if plan is not None else None
-    return compute(wanted, name or usual(wanted, geometry, platform), *operands, geometry, precision, dtype)
+    name = plan.lowering(wanted, geometry, first.dtype) if plan is not None else None
+    return compute(wanted, name or usual(wanted, geometry, platform), first, second, geometry, precision, dtype)
 
 
 def compute(
@@ -260,7 +269,7 @@ def _kernel_by_forward(
     if chunk == geometry.examples:
         total = made(x, y)
     else:
-        parts = tuple(a.reshape(-1, chunk, *a.shape[1:]) for a in (x, y))
+        parts = x.reshape(-1, chunk, *x.shape[1:]), y.reshape(-1, chunk, *y.shape[1:])
         total, _ = lax.scan(add, jnp.zeros((plain.channels, *plain.kernel, plain.features), wide), parts)
     return kernel_from_phases(jnp.moveaxis(total, 0, -2), geometry)
 
@@ -275,7 +284,7 @@ def _kernel_by_chunks(x: Array, y: Array, geometry: Geometry, precision: Any, dt
         return total + _contract(part[1].reshape(len(patches), -1), patches, precision, wide), None
 
     rows = math.prod(geometry.kernel) * geometry.channels
-    parts = tuple(a.reshape(-1, chunk, *a.shape[1:]) for a in (x, y))
+    parts = x.reshape(-1, chunk, *x.shape[1:]), y.reshape(-1, chunk, *y.shape[1:])
     total, _ = lax.scan(add, jnp.zeros((geometry.features, rows), wide), parts)
     return total.T.reshape(geometry.shape("kernel"))
 

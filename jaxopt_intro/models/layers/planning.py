@@ -197,7 +197,7 @@ def plan_for(
         ValueError: A forced way is not known.
     """
     check_ways(force or {})
-    device = device or jnp.zeros(()).device
+    device = device or next(iter(jnp.zeros(()).devices()))
     found, others = _found(jax.make_jaxpr(function)(*args))
     figures = remembered.read(device) if found else {}
     seconds = seconds(sum(geometry.flop for _, geometry, _, _ in found)) if callable(seconds) else seconds
@@ -347,7 +347,7 @@ def in_loop(function: Callable[..., Array], *operands: Array) -> Callable[[int],
         `turns -> seconds` of one turn, of so many; on a GPU always of as many as were compiled, since a loop whose
         length is not known there asks the host after every turn.
     """
-    on_cpu = operands[0].device.platform == "cpu"
+    on_cpu = next(iter(operands[0].devices())).platform == "cpu"
 
     def run(turns: Any, *operands: Array) -> Any:
         def body(_: Array, carry: Any) -> Any:

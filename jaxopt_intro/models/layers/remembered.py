@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 from filelock import FileLock
 
 from jaxopt_intro.places import cache_folder
@@ -52,7 +52,7 @@ def file_for(device: Any) -> Path:
     """Returns the file of a device; those of equal kind share one."""
     kind = f"{processor()} {jax.local_device_count()} of {os.cpu_count()}" if device.platform == "cpu" else ""
     precision = jax.config.jax_default_matmul_precision or ""  # type: ignore[attr-defined]
-    words = f"{FORMAT} {device.platform} {device.device_kind} {kind} {jaxlib.__version__} {precision}"
+    words = f"{FORMAT} {device.platform} {device.device_kind} {kind} {importlib.metadata.version('jaxlib')} {precision}"
     return cache_folder() / "convolutions" / (re.sub(r"[^\w.]+", "-", words).strip("-") + ".json")
 
 
