@@ -152,7 +152,7 @@ def outside_seconds(call: Any, operands: list[Any], worth: float) -> float:
 
 def torch_time(wanted: str, geometry: Geometry, dtype: str) -> float:
     """Returns the seconds of PyTorch's convolution, or of one of its gradients, channels last if that is faster."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     on_gpu = jax.default_backend() != "cpu" and torch.cuda.is_available()
     torch.set_num_threads(1)

@@ -47,7 +47,7 @@ def data_of(name: str, cifar: str | None) -> Any:
 
         images, labels = data.load("cifar10", data_dir=cifar).train
         return (images[:6400].astype(np.float32) - 120) / 62, labels[:6400]
-    return random.standard_normal((6400, *IMAGES[name]), np.float32), random.integers(0, 10, 6400)
+    return random.standard_normal((6400, *IMAGES[name]), np.float32), random.integers(0, 10, 6400).astype(np.int32)
 
 
 class Ours:

@@ -3,6 +3,8 @@
 Started by models.py, once for each core: reads a line, trains that many steps, and prints the seconds of one.
 """
 
+# PyTorch is in the extra `bench`.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import itertools
