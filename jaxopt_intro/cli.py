@@ -321,7 +321,10 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--data", help="a data set (fashion_mnist_small); see: jaxopt-intro data list")
     parts.add_argument("--data-dir", metavar="DIR", help="a folder with the data set's original files")
     parts.add_argument("--valid", type=_share, help="share or number of examples for validation (0.1)")
-    parts.add_argument("--model", help="linear, mlp (the default), residual_mlp, convnet, or a Flax module class")
+    parts.add_argument(
+        "--model", help="a name (mlp), see: jaxopt-intro list models; a Flax module class or a function that makes one"
+    )
+    parts.add_argument("--compute-dtype", help="in what the model computes, such as bfloat16 (float32)")
     parts.add_argument(
         "--optimizer", help="a name (adam), see: jaxopt-intro list optimizers; or a function such as optax:lion"
     )
@@ -341,7 +344,10 @@ def _add_sweep(commands: Any) -> None:
     length = sweep.add_argument_group("how long, and with what randomness")
     length.add_argument("--epochs", type=_count, help="epochs of each trial (5)")
     length.add_argument("--steps", type=_count, help="steps of each trial, in place of epochs")
-    length.add_argument("--batch-size", type=_count, help="examples in a batch (128)")
+    length.add_argument("--batch-size", type=_count, help="examples of an update (128)")
+    length.add_argument(
+        "--microbatch", type=_count, help="examples of a step; then batch_size is a number, of trials of one program"
+    )
     length.add_argument("--replicates", type=_count, metavar="N", help="seeds of each trial (1)")
     length.add_argument("--seed", type=_natural, help="the first seed (0)")
     length.add_argument("--data-seed", type=_natural, help="decides the batches' order (0)")

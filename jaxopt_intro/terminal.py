@@ -165,6 +165,8 @@ class Terminal:
             gain = f", {rates[group['width']] / rates[1]:.1f}x {one}" if 1 in rates and group["width"] > 1 else ""
             title = group["title"] or "all trials"
             self._console.print(f"  {title}: {lanes} ({group['why']}){gain}", markup=False)
+            if group.get("memory"):
+                self._console.print(f"    one did not fit in memory: {group['memory']}", markup=False)
             for line in _convolutions(group):
                 self._console.print(f"    {line}", markup=False)
 
@@ -234,6 +236,8 @@ def listing(what: str) -> list[str]:
         lines.append(f"{name:<{wide}}  {text}")
         if numbers := _numbers_of(what, name, table[name]):
             lines.append(f"{'':<{wide}}    {numbers}")
+        if what == "models":
+            lines.append(f"{'':<{wide}}    {_cost_of(name, table[name])}")
     return lines
 
 
@@ -300,6 +304,18 @@ def _table(what: str) -> dict[str, Any]:
         "models": models.MODELS,
         "metrics": {name: metric.function for name, metric in metrics.METRICS.items()},
     }[what]
+
+
+def _cost_of(name: str, make: Any) -> str:
+    """What a model costs for images of the kind that it was made for, and ten classes."""
+    import jax
+
+    from jaxopt_intro import models
+
+    shape = (32, 32, 3) if name in ("3c3d", "allcnnc", "resnet") else (28, 28, 1)
+    found = models.cost(make(outputs=10), jax.ShapeDtypeStruct((1, *shape), "float32"))
+    size = " x ".join(map(str, shape))
+    return f"{found.parameters:,} parameters, {found.flop / 1e6:,.3g} MFLOP for an image of {size}"
 
 
 def _numbers_of(what: str, name: str, entry: Any) -> str:

@@ -53,7 +53,7 @@ def train(members, *, width=WIDTH, pieces=(ROWS,), validate=True):
         lanes, new = functions.segment(lanes, hparams, DATA, rows)
         totals.append(new)
     if validate:
-        lanes, measured = functions.validate(lanes, hparams, VALID, np.int32(1))
+        lanes, measured = functions.validate(lanes, hparams, VALID, DATA, np.int32(1))
     return lanes, totals, measured
 
 
@@ -142,11 +142,11 @@ def test_a_lane_that_failed_never_wakes_up_and_its_best_epoch_stays():
     hparams = stack_hparams([n for _, n in numbers] * 2)
     functions = tile(WIDTH)
     lanes = functions.init(np.zeros(4, np.uint32), hparams)
-    lanes, _ = functions.validate(lanes, hparams, VALID, np.int32(1))
-    failed = [bits(functions.validate(lanes, hparams, VALID, np.int32(1))[0].best, 1)]
+    lanes, _ = functions.validate(lanes, hparams, VALID, DATA, np.int32(1))
+    failed = [bits(functions.validate(lanes, hparams, VALID, DATA, np.int32(1))[0].best, 1)]
     for epoch in (2, 3):
         lanes, totals = functions.segment(lanes, hparams, DATA, ROWS)
-        lanes, measured = functions.validate(lanes, hparams, VALID, np.int32(epoch))
+        lanes, measured = functions.validate(lanes, hparams, VALID, DATA, np.int32(epoch))
         failed.append(bits(lanes.best, 1))
         assert (measured["failed_at"] > 0).tolist() == [False, True, False, True]
     assert int(totals["steps"][1]) == 0
@@ -165,7 +165,7 @@ def test_the_first_of_the_best_epochs_is_kept_with_its_weights(objective, direct
     scores, weights = [], []
     for epoch in range(1, 7):
         lanes, _ = functions.segment(lanes, hparams, DATA, ROWS[3 * (epoch % 3) :][:3])
-        lanes, measured = functions.validate(lanes, hparams, VALID, np.int32(epoch))
+        lanes, measured = functions.validate(lanes, hparams, VALID, DATA, np.int32(epoch))
         scores.append(np.asarray(measured[objective]))
         weights.append(lanes.state.params)
     best = np.argmax(scores, 0) if direction == "max" else np.argmin(scores, 0)

@@ -18,7 +18,7 @@ PART_FIELDS = (
     "model", "loss", "optimizer", "wrap", "schedule", "proximal", "after_update", "penalty", "augment", "workers",
     "stopping",
 )  # fmt: skip
-CHOICE_FIELDS = (*PART_FIELDS, "batch_size")
+CHOICE_FIELDS = (*PART_FIELDS, "batch_size", "compute_dtype")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,11 @@ class Experiment:
         direction: "max" or "min"; None asks the metric's table entry.
         epochs: How often each trial goes over the training split.
         steps: How many steps each trial trains, in place of `epochs`.
-        batch_size: Examples in a batch.
+        batch_size: Examples of an update: of a step, where there is no `microbatch`.
+        microbatch: Examples of a step, where they are to be fewer than those of an update. The batch size is then a
+            number like any other, of trials that share one program, also with a schedule; values are multiples of the
+            microbatch. Statistics of batch normalization are of microbatches.
+        compute_dtype: In what the model computes, such as "bfloat16"; parameters stay float32. None is float32.
         valid: The share, or number, of training examples that validation takes, where `data` is a name or arrays.
         data_dir: Where the data's own files are, where `data` is a name.
         seed: The first seed; replicates count on from it.
@@ -95,6 +99,8 @@ class Experiment:
     epochs: int = 5
     steps: int | None = None
     batch_size: int = 128
+    microbatch: int | None = None
+    compute_dtype: str | None = None
     valid: float | int = 0.1
     data_dir: str | None = None
     seed: int = 0
@@ -109,11 +115,11 @@ class Experiment:
                     f"Experiment: got a distribution as {name}; expected one value for all trials. What differs "
                     f"between trials belongs in the space: Space({name}=...)."
                 )
-        least = {"epochs": 1, "steps": 1, "batch_size": 1, "seed": 0, "data_seed": 0, "keep": 1}
+        least = {"epochs": 1, "steps": 1, "batch_size": 1, "microbatch": 1, "seed": 0, "data_seed": 0, "keep": 1}
         for name, low in least.items():
             value = getattr(self, name)
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not (whole and value >= low) and not (name == "steps" and value is None):
+            if not (whole and value >= low) and not (name in ("steps", "microbatch") and value is None):
                 raise ValueError(f"Experiment: got {name}={value!r}; expected a whole number of at least {low}.")
             if value is not None:
                 object.__setattr__(self, name, int(value))  # NumPy's integers are no TOML
@@ -124,6 +130,11 @@ class Experiment:
                 raise ValueError(f"Experiment: got {name}={getattr(self, name)}; expected a number below 2 ** 31.")
         if self.direction not in (None, "max", "min"):
             raise ValueError(f"Experiment: got direction={self.direction!r}; expected 'max', 'min' or None.")
+
+    @property
+    def step_size(self) -> int:
+        """How many examples a step sees."""
+        return self.microbatch or self.batch_size
 
     def load_data(self) -> Dataset:
         """Returns the data set that the field `data` stands for.
@@ -160,6 +171,14 @@ class Experiment:
                 value = routing.named(value, trial.labels[name])
             (fields if name in CHOICE_FIELDS else options)[name] = value
         return dataclasses.replace(self, **fields), options
+
+    def with_batch_size_as_number(self, trial: Trial) -> Trial:
+        """Returns the trial with a chosen batch size among its numbers, where the experiment has a microbatch."""
+        if self.microbatch is None or "batch_size" not in trial.choices:
+            return trial
+        size = trial.choices["batch_size"]
+        rest = [{n: v for n, v in own.items() if n != "batch_size"} for own in (trial.choices, trial.labels)]
+        return Trial({**trial.hparams, "batch_size": size}, *rest)
 
 
 def to_mapping(experiment: Experiment) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,12 +19,14 @@ from jaxopt_intro.experiment.asking import PART_FIELDS, Experiment
 from jaxopt_intro.experiment.constructing import model_constructor, outputs_for_each_target
 from jaxopt_intro.losses import BATCH_LOSSES, LOSSES
 from jaxopt_intro.metrics import METRICS
-from jaxopt_intro.models import from_constructor
+from jaxopt_intro.models import from_constructor, with_compute_dtype
 from jaxopt_intro.optimizers import METHODS
-from jaxopt_intro.optimizers.wrappers import WRAPPERS
+from jaxopt_intro.optimizers.wrappers import WRAPPERS, batches
 from jaxopt_intro.regularizers import INPUT_PENALTIES, PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
 from jaxopt_intro.schedules import SCHEDULES
+from jaxopt_intro.sweeps.population import AVERAGE
+from jaxopt_intro.training import TrainState
 from jaxopt_intro.training.workers import WORKERS
 from jaxopt_intro.typing import Array, Model, PyTree, Training
 
@@ -38,6 +41,7 @@ TABLES: dict[str, Mapping[str, Any]] = {
     "workers": WORKERS,
     "stopping": STOPPING,
 }
+RECOMPUTED = "only products and convolutions kept for the gradient, the rest computed again"
 _EMBEDS = (*BATCH_LOSSES, *BATCH_LOSSES.values())
 
 
@@ -47,6 +51,8 @@ class Assembly(NamedTuple):
     Attributes:
         training: The training of one member.
         evaluate: `(state, data, hparams) -> metrics` of one member.
+        average: `(state, train, hparams) -> state` at the average of the parameters, or None where there is none.
+        lighter: The same training in less memory, each in words, in the order in which to try them.
         model: The model.
         loss: The loss.
         prepare: `inputs -> inputs`: cast and normalization.
@@ -58,6 +64,8 @@ class Assembly(NamedTuple):
 
     training: Training
     evaluate: Callable[..., dict[str, Array]]
+    average: Callable[..., TrainState | None]
+    lighter: list[tuple[str, Training]]
     model: Model
     loss: Callable[..., Array]
     prepare: Callable[[PyTree], PyTree]
@@ -88,7 +96,7 @@ def assemble(
         ValueError: A name is unknown, or an option or number belongs to no part.
     """
     bound = _bound(experiment, dataset, options or {}, fixed)
-    functions = [(role, from_constructor(f) if role == "model" else f) for role, f in bound]
+    functions = [(role, _model(f, experiment) if role == "model" else f) for role, f in bound]
     schedules = training.schedules_of(experiment.schedule)
     roles: dict[str, list[Any]] = {role: [] for role in (*PART_FIELDS, *map(training.schedule_role, schedules))}
     for role, function in functions:
@@ -96,12 +104,13 @@ def assemble(
     (model,), (loss,), (optimizer,) = roles["model"], roles["loss"], roles["optimizer"]
     metrics, prepare = _metrics(experiment, dataset.info), make_prepare(dataset.info)
     example, workers = jax.tree.map(lambda x: x[: min(2, len(x))], dataset.train), next(iter(roles["workers"]), None)
-    init, step = training.make_training(
-        model, loss, optimizer, example=example, prepare=prepare, metrics=metrics, penalty=roles["penalty"],
-        augment=roles["augment"], proximal=next(iter(roles["proximal"]), None), after_update=roles["after_update"],
-        schedule={number: roles[training.schedule_role(number)] for number in schedules}, wrap=roles["wrap"],
-        workers=workers,
+    make = functools.partial(
+        training.make_training, model, loss, optimizer, example=example, prepare=prepare, metrics=metrics,
+        penalty=roles["penalty"], augment=roles["augment"], proximal=next(iter(roles["proximal"]), None),
+        after_update=roles["after_update"], wrap=roles["wrap"], workers=workers,
+        schedule={number: roles[training.schedule_role(number)] for number in schedules},
     )  # fmt: skip
+    init, step = make()
     parts = training.parts_of(functions)
     defaults = _scheduled_defaults(parts, schedules, bound[0][1])
 
@@ -118,12 +127,39 @@ def assemble(
     def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
         return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
 
-    def step_of(state: Any, batch: Any, hparams: Mapping[str, Any], *, at: Any = None) -> Any:
-        return step(state, batch, of_training(hparams), **({} if at is None else {"at": at}))
+    def average(state: Any, data: Any, hparams: Mapping[str, Any]) -> TrainState | None:
+        if workers is not None:  # whose optimizers' states are many
+            return None
+        return training.averaged(model, state, data, hparams, prepare=prepare, batch_size=experiment.step_size)
 
-    made = Training(lambda key, hparams: init(key, of_training(hparams)), step_of)
+    def told(step: Callable[..., Any]) -> Training:
+        def step_of(state: Any, batch: Any, hparams: Mapping[str, Any], *, at: Any = None) -> Any:
+            return step(state, batch, of_training(hparams), **({} if at is None else {"at": at}))
+
+        return Training(lambda key, hparams: init(key, of_training(hparams)), step_of)
+
+    lighter = [(RECOMPUTED, told(make(recompute=True).step))]
+    if "present" not in routing.parameters(loss):  # an example's loss is its own
+        for pieces in _divisors(experiment.step_size):
+            lighter.append(
+                (f"gradients of {pieces} pieces of a batch, one after the other", told(make(pieces=pieces).step))
+            )
     early = stopping if roles["stopping"] else None
-    return Assembly(made, evaluate, model, loss, prepare, parts, metrics, early, workers)
+    return Assembly(told(step), evaluate, average, lighter, model, loss, prepare, parts, metrics, early, workers)
+
+
+def _model(function: Any, experiment: Experiment) -> Model:
+    model = from_constructor(function)
+    return model if experiment.compute_dtype is None else with_compute_dtype(model, experiment.compute_dtype)
+
+
+def _divisors(size: int) -> list[int]:
+    """The numbers of equal pieces of a batch, each at least twice the one before."""
+    found = [1]
+    for pieces in range(2, size + 1):
+        if size % pieces == 0 and pieces >= 2 * found[-1]:
+            found.append(pieces)
+    return found[1:]
 
 
 def _scheduled_defaults(parts: Sequence[Part], schedules: Mapping[str, Any], model: Any) -> dict[str, float]:
@@ -215,10 +251,11 @@ def direction_of(experiment: Experiment, info: Info) -> tuple[str, str]:
     """
     names = [*_metrics(experiment, info), "loss"]
     objective = experiment.objective or ("accuracy" if "accuracy" in names else "loss")
-    known_name(objective, names, "objective")
-    direction = experiment.direction or ("min" if objective == "loss" else None)
-    if direction is None and objective in METRICS:
-        direction = METRICS[objective].direction
+    known_name(objective, [*names, *(AVERAGE + name for name in names)], "objective")
+    metric = objective.removeprefix(AVERAGE)
+    direction = experiment.direction or ("min" if metric == "loss" else None)
+    if direction is None and metric in METRICS:
+        direction = METRICS[metric].direction
     if direction is None:
         raise ValueError(
             f"objective {objective!r}: got no direction; expected one, since the metric is your own. Pass "
@@ -234,12 +271,13 @@ def rounds_of(experiment: Experiment, dataset: Dataset) -> list[int]:
         ValueError: A batch is larger than the training split.
     """
     count = len(jax.tree.leaves(dataset.train)[0])
-    if experiment.batch_size > count:
+    size, name = experiment.step_size, "batch_size" if experiment.microbatch is None else "microbatch"
+    if size > count:
         raise ValueError(
-            f"got batch_size={experiment.batch_size} and {count} training examples; expected a batch of at most that "
-            "many. Use a smaller batch_size."
+            f"got {name}={size} and {count} training examples; expected a batch of at most that many. Use a smaller "
+            f"{name}."
         )
-    epoch = count // experiment.batch_size
+    epoch = count // size
     if experiment.steps is None:
         return [epoch] * experiment.epochs
     full, rest = divmod(experiment.steps, epoch)
@@ -267,6 +305,7 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
         ("loss", loss),
         *of_table("optimizer"),
         *of_table("wrap", "wrapper"),
+        *_batches(experiment),
         *(s for n, own in schedules for s in found(training.schedule_role(n), own, lambda v: _schedule(v, steps))),
         *of_table("proximal"),
         *of_table("after_update"),
@@ -275,6 +314,14 @@ def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:
         *of_table("workers"),
         *of_table("stopping"),
     ]
+
+
+def _batches(experiment: Experiment) -> list[tuple[str, Any]]:
+    """The outermost wrapper, by which the batch size is a number."""
+    if experiment.microbatch is None:
+        return []
+    function: Any = functools.partial(batches, microbatch=experiment.microbatch, batch_size=experiment.batch_size)
+    return [("wrap", routing.named(function, "batches"))]
 
 
 def _schedule(value: Any, steps: int) -> Callable[..., Any]:

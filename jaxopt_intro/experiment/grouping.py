@@ -30,6 +30,7 @@ from jaxopt_intro.experiment.assembling import (
 from jaxopt_intro.experiment.targets import check_targets
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
+from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.space import Trial
 
 
@@ -107,7 +108,7 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
     programs: dict[str, Program] = {}
     findings: dict[Any, Finding] = {}
     known: dict[Any, Program] = {}
-    for trial in trials:
+    for trial in map(experiment.with_batch_size_as_number, trials):
         one, options = experiment.with_choices(trial)
         kind = (tuple(sorted(trial.labels.items())), tuple(sorted(trial.hparams)))
         if kind not in findings:
@@ -115,6 +116,7 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         finding = findings[kind]
         numbers = {**finding.numbers, **{finding.canonical[name]: value for name, value in trial.hparams.items()}}
         _in_range(numbers, finding.ranges)
+        _whole_batches(one, numbers, sum(rounds_of(one, dataset)), finding)
         fixed = {name: trial.hparams[name] for name in finding.compiled}
         program_key = (*kind, tuple(sorted(fixed.items())))
         if program_key not in known:
@@ -158,8 +160,8 @@ def groups(
             for seed in range(experiment.seed, experiment.seed + replicates)
         ]
         rounds = rounds_of(program.experiment, dataset)
-        assembly, size = program.assembly, program.experiment.batch_size
-        functions = assembly.training, assembly.evaluate, assembly.stopping
+        assembly, size = program.assembly, program.experiment.step_size
+        functions = assembly.training, assembly.evaluate, assembly.stopping, assembly.average, assembly.lighter
         made.append(Group(program.id, program.title, *functions, members, size, rounds))
     return made
 
@@ -251,6 +253,12 @@ def _routed(parts: Sequence[routing.Part], trial: Trial) -> dict[str, routing.Ro
     try:
         return routing.route(parts, trial.hparams)
     except ValueError as error:
+        if "batch_size" in trial.hparams and not any("batch_size" in part.hyperparameters for part in parts):
+            raise ValueError(
+                f"got batch_size={trial.hparams['batch_size']} as a number; expected a choice, choice([32, 64]), which "
+                "compiles a program for each size, or Experiment(microbatch=...), with which it is a number of one "
+                "program. On the command line: --choice batch_size 32 64, or --microbatch 32."
+            ) from None
         if not trial.labels:
             raise
         raise ValueError(
@@ -271,6 +279,32 @@ def _in_range(numbers: Mapping[str, Any], ranges: Mapping[str, Interval]) -> Non
                 f"{part}: got {argument}={value!r}, which float32 holds as {single}; expected a finite number "
                 f"{interval}. Trials compute in float32: choose a number that it can tell from the end of the range."
             )
+
+
+def _whole_batches(experiment: Experiment, numbers: Mapping[str, Any], steps: int, finding: Finding) -> None:
+    """Refuses a batch that is no whole number of microbatches, or larger than all that a trial sees."""
+    name, size = "wrap.batches.batch_size", experiment.microbatch
+    if size is None:
+        return
+    if numbers[name] % size:
+        raise ValueError(
+            f"got batch_size={numbers[name]:g} with microbatch={size}; expected a multiple of the microbatch, such as "
+            f"{size * max(1, round(numbers[name] / size))}. Sweep multiples: choice([{size}, {2 * size}, {4 * size}])."
+        )
+    if numbers[name] > steps * size and name not in finding.scheduled.values():
+        raise ValueError(
+            f"got batch_size={numbers[name]:g}, but a trial sees {steps * size} examples, in {steps} steps of {size}; "
+            "expected at least one update. Use a smaller batch_size, or more epochs."
+        )
+
+
+def _measured(experiment: Experiment, has_average: bool) -> None:
+    """Refuses an objective of the average of the parameters where there is none."""
+    if (experiment.objective or "").startswith(AVERAGE) and not has_average:
+        raise ValueError(
+            f"objective {experiment.objective!r}: got an optimizer without an average of the parameters, or workers; "
+            "expected one with it. Wrap it in ema or swa, or use asgd or a schedule_free method, without workers."
+        )
 
 
 def _complete(needs: Sequence[routing.Part], routes: Mapping[str, routing.Route], why: str) -> None:
@@ -298,9 +332,10 @@ def _chosen(needs: Sequence[routing.Part]) -> None:
 
 def _whole(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
     """A training's whole program: a first step on a batch of zeros, its evaluation, and a look at early stopping."""
-    batch = jax.tree.map(lambda x: jnp.zeros((experiment.batch_size, *x.shape[1:]), x.dtype), dataset.train)
+    batch = jax.tree.map(lambda x: jnp.zeros((experiment.step_size, *x.shape[1:]), x.dtype), dataset.train)
     state, _ = assembly.training.step(assembly.training.init(key, hparams), batch, hparams)
-    metrics = assembly.evaluate(state, batch, hparams)
+    metrics, average = assembly.evaluate(state, batch, hparams), assembly.average(state, batch, hparams)
+    _measured(experiment, average is not None)
     stopping = assembly.stopping(hparams) if assembly.stopping else None
     return state.params, metrics, stopping and stopping.update(stopping.init(), metrics["loss"])
 
@@ -350,6 +385,8 @@ def _parts(experiment: Experiment, dataset: Dataset, finding: Finding) -> dict[s
     """The experiment's parts, chosen or not: a trial means the same either way."""
     # Parts that are not asked for are left out, so that a field that a later release adds changes no id.
     given = {name: getattr(experiment, name) for name in CHOICE_FIELDS}
+    if experiment.microbatch is not None:  # then the batch size is one of the numbers
+        given["batch_size"], given["microbatch"] = None, experiment.microbatch
     given |= {name: tuple(training.several(given[name])) for name in SEVERAL if name != "schedule"}
     given["schedule"] = training.plain_schedules(given["schedule"], finding.scheduled) or ()
     parts = {name: distributions.plain(value) for name, value in given.items() if value is not None and value != ()}

@@ -138,7 +138,9 @@ def rebuild(
     one, options = experiment.with_choices(trial)
     fixed = {name: trial.hparams[name] for name in record["fixed"]}
     hparams = {name: np.float32(value) for name, value in trial.hparams.items() if name not in fixed}
-    one = dataclasses.replace(one, batch_size=1)  # of one example, with which nothing is trained
+    one = dataclasses.replace(
+        one, batch_size=1, microbatch=one.microbatch and 1
+    )  # of one example, with which nothing is trained
     return assemble(one, _like_data(stored), options, fixed), hparams
 
 

@@ -27,10 +27,11 @@ from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.sweeps import engine, keeping
 from jaxopt_intro.sweeps.engine import Group, Job
+from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.space import Space, Trial, unique
 
-_OF_PLAN = ("width", "devices", "rates", "why", "convolutions", "other_convolutions")
+_OF_PLAN = ("width", "devices", "rates", "why", "memory", "convolutions", "other_convolutions")
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -300,7 +301,9 @@ def _test_chosen(
             begin = time.perf_counter()
             evaluate = jax.jit(assembly.evaluate).lower(state, dataset.test, numbers).compile()
             session.compile_seconds += time.perf_counter() - begin
-        metrics = {name: np.float32(value) for name, value in evaluate(state, dataset.test, numbers).items()}
+        kept = AVERAGE if job.objective.startswith(AVERAGE) else ""  # whose weights were kept
+        measured = evaluate(state, dataset.test, numbers)
+        metrics = {kept + name: np.float32(value) for name, value in measured.items()}
         epoch = session.ended[chosen.id, seed]["best_epoch"]
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
 
@@ -326,7 +329,7 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
                 "group": group.id,
                 "title": group.title,
                 "members": len(group.members),
-                **{key: session.plans[group.id].get(key, []) for key in _OF_PLAN},
+                **{key: session.plans[group.id].get(key, "" if key == "memory" else []) for key in _OF_PLAN},
             }
             for group in groups
         ],

@@ -13,8 +13,15 @@ from flax import linen
 from jaxopt_intro.models import layers
 from jaxopt_intro.typing import Array, Hparams, Model, PyTree
 
+_STREAMS = ("params", "dropout")
 
-def from_linen(module: linen.Module | type[linen.Module], *, conv: Callable[..., Array] | None = layers.conv) -> Model:
+
+def from_linen(
+    module: linen.Module | type[linen.Module],
+    *,
+    conv: Callable[..., Array] | None = layers.conv,
+    axis_name: str | None = None,
+) -> Model:
     """Makes a `Model` pair of a Linen module.
 
     The module is cloned inside every traced call with the call's own numbers, so any number that it only computes
@@ -22,9 +29,12 @@ def from_linen(module: linen.Module | type[linen.Module], *, conv: Callable[...,
 
     Args:
         module: A module, or a module class whose fields all have defaults. Its fields that are numbers are the
-            model's hyperparameters. A module whose `__call__` takes `train`, `training` or `deterministic` is told.
+            model's hyperparameters. A module whose `__call__` takes `train`, `training` or `deterministic` is told; one
+            that takes `rng`, `key` or a name that ends in `_rng` gets a key. Inputs may be keyword-only.
         conv: Put in place of XLA's convolution in every `linen.Conv` that has no other: `layers.conv` computes the
             same, faster inside loops and under `vmap`. None leaves XLA's.
+        axis_name: An axis of devices over which the module itself takes means, as with `linen.BatchNorm(axis_name=...)`
+            it does; here it has one place, since every member is whole.
 
     Returns:
         The model.
@@ -57,21 +67,22 @@ def from_linen(module: linen.Module | type[linen.Module], *, conv: Callable[...,
         return method(*args, **kwargs)
 
     def init(key: Array, example: PyTree, hparams: Hparams) -> tuple[PyTree, PyTree]:
-        variables = build(hparams).init(_streams(key), example, **_told(base, train=False))
-        return _split(variables)
+        made = _call(base, example, train=False, key=key)
+        return _split(build(hparams).init(_streams(key), *made.args, **made.kwargs))
 
     def apply(
         params: PyTree, model_state: PyTree, inputs: PyTree, *, train: bool, key: Array | None, hparams: Hparams
     ) -> tuple[PyTree, PyTree]:
-        streams = None if key is None else _streams(key)
-        with linen.intercept_methods(convolve):
-            outputs, changed = build(hparams).apply(
-                {"params": params, **model_state},
-                inputs,
-                rngs=streams,
-                mutable=list(model_state),
-                **_told(base, train=train),
-            )
+        made, streams = _call(base, inputs, train=train, key=key), None if key is None else _streams(key)
+
+        def run() -> tuple[PyTree, PyTree]:
+            variables, asked = {"params": params, **model_state}, list(model_state)
+            with linen.intercept_methods(convolve):
+                return build(hparams).apply(variables, *made.args, rngs=streams, mutable=asked, **made.kwargs)
+
+        if axis_name is not None:
+            run = jax.vmap(run, in_axes=(), out_axes=None, axis_name=axis_name, axis_size=1)
+        outputs, changed = run()
         return outputs, {**model_state, **changed}
 
     def bind(params: PyTree, model_state: PyTree, hparams: Hparams, **_: Any) -> linen.Module:
@@ -97,13 +108,19 @@ def _instance(module: linen.Module | type[linen.Module]) -> linen.Module:
 
 
 def _streams(key: Array) -> dict[str, Array]:
-    return {name: jax.random.fold_in(key, i) for i, name in enumerate(("params", "dropout"))}
+    return {name: jax.random.fold_in(key, i) for i, name in enumerate(_STREAMS)}
 
 
-def _told(module: linen.Module, *, train: bool) -> dict[str, Any]:
-    taken = inspect.signature(type(module).__call__).parameters
-    answers = {"train": train, "training": train, "deterministic": not train}
-    return {name: answer for name, answer in answers.items() if name in taken}
+def _call(module: linen.Module, inputs: PyTree, *, train: bool, key: Array | None) -> inspect.BoundArguments:
+    """The arguments of a module's call: its inputs, and what it asks to be told."""
+    signature = inspect.signature(type(module).__call__)
+    _, first, *others = signature.parameters
+    answers = {first: inputs, "train": train, "training": train, "deterministic": not train}
+    own = jax.random.fold_in(jax.random.key(0) if key is None else key, len(_STREAMS))
+    answers |= {name: own for name in others if name in ("rng", "key") or name.endswith("_rng")}
+    bound = signature.bind_partial(module, **{n: a for n, a in answers.items() if n in (first, *others)})
+    bound.arguments.pop("self", None)
+    return bound
 
 
 def _split(variables: Mapping[str, PyTree]) -> tuple[PyTree, PyTree]:

@@ -26,7 +26,9 @@ def from_nnx(factory: Callable[..., nnx.Module], *, conv: Callable[..., Array] |
     Args:
         factory: An `nnx.Module` class, or any function that returns a module. Called with `rngs=nnx.Rngs(...)`, with
             `example=` (a batch of inputs) if it takes one, and with those hyperparameters that are asked for. Its
-            arguments that are numbers are the model's hyperparameters. A module whose `__call__` takes `train` is told.
+            arguments that are numbers are the model's hyperparameters. A module whose `__call__` takes `train` is told,
+            one that takes `rngs` gets them. Variables that a call makes anew, such as a loss that it stores, are not
+            part of the model's state.
         conv: Put in place of XLA's convolution in every `nnx.Conv` that has no other: `layers.conv` computes the same,
             faster inside loops and under `vmap`. None leaves XLA's.
 
@@ -81,9 +83,10 @@ def from_nnx(factory: Callable[..., nnx.Module], *, conv: Callable[..., Array] |
         module = bind(params, model_state, hparams, example=inputs, key=key)
         _compute_as(module, conv, narrow_dtype(params))
         module.train() if train else module.eval()
-        told = {"train": train} if "train" in inspect.signature(type(module).__call__).parameters else {}
-        outputs = module(inputs, **told)
-        return outputs, _variables(module)[1]
+        answers = {"train": train, "rngs": nnx.Rngs(jax.random.key(0) if key is None else key)}
+        takes = inspect.signature(type(module).__call__).parameters
+        outputs = module(inputs, **{name: answer for name, answer in answers.items() if name in takes})
+        return outputs, _known(_variables(module)[1], model_state)
 
     return Model(init, apply, hyperparameters, bind, routing.own_name(factory))
 
@@ -128,6 +131,13 @@ def _plain(state: nnx.State) -> dict[str, Any]:
             place = place.setdefault(str(part), {})
         place[str(path[-1])] = variable[...]
     return tree
+
+
+def _known(after: PyTree, before: PyTree) -> PyTree:
+    """Of variables those that were there before."""
+    if not isinstance(before, dict):
+        return after
+    return {name: _known(after[name], value) for name, value in before.items()}
 
 
 def _merged(found: nnx.State, params: PyTree, model_state: PyTree) -> nnx.State:

@@ -24,7 +24,7 @@ def with_compute_dtype(model: Model, dtype: Any) -> Model:
         The model.
 
     Raises:
-        ValueError: It is no floating dtype.
+        ValueError: It is no floating dtype, or one of 64 bits where these are off.
 
     References:
         Micikevicius et al. 2018, Mixed precision training, section 3.1 (master parameters).
@@ -42,6 +42,11 @@ def with_compute_dtype(model: Model, dtype: Any) -> Model:
         narrow = None
     if narrow is None or not jnp.issubdtype(narrow, jnp.floating):
         raise ValueError(f"compute_dtype: got {dtype!r}; expected a floating dtype, such as 'bfloat16'.")
+    if narrow.itemsize > 4 and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"compute_dtype: got {dtype!r}, which JAX computes in float32; expected at most 32 bits. Call "
+            "jax.config.update('jax_enable_x64', True) before."
+        )
 
     def apply(params: PyTree, model_state: PyTree, inputs: PyTree, **told: Any) -> tuple[PyTree, PyTree]:
         outputs, state = model.apply(_cast(params, narrow), model_state, _cast(inputs, narrow), **told)

@@ -42,6 +42,8 @@ class Group(NamedTuple):
         training: The training of one member.
         evaluate: `(state, data, hparams) -> metrics` of one member.
         stopping: `hparams -> early stopping` of one member, or None.
+        average: `(state, train, hparams) -> state` at the average of its parameters, or None where there is none.
+        lighter: The same training in less memory, each in words, tried in order where one lane does not fit.
         members: Trials crossed with seeds, in the order asked.
         batch_size: Examples in a batch.
         rounds: Steps from one validation to the next: an epoch's, or what is left of one at the end.
@@ -52,6 +54,8 @@ class Group(NamedTuple):
     training: Training
     evaluate: Callable[..., dict[str, Array]]
     stopping: Callable[..., EarlyStopping] | None
+    average: Callable[..., Any] | None
+    lighter: Sequence[tuple[str, Training]]
     members: list[Member]
     batch_size: int
     rounds: list[int]
@@ -152,21 +156,7 @@ def run(job: Job, session: Session) -> None:
 def _run_group(job: Job, session: Session, keeper: Keeper, group: Group) -> None:
     devices = Devices(min(len(sharding.available()), len(group.members)))
     train, valid = jax.device_put((job.train, job.valid), devices.copies)
-
-    def tile_of(width: int) -> Any:
-        return make_tile(
-            group.training, group.evaluate, width=width,
-            objective=job.objective, direction=job.direction, stopping=group.stopping,
-        )  # fmt: skip
-
-    past = session.plans.get(group.id, {})
-    programs = Programs(
-        tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices,
-        member_steps=len(group.members) * sum(group.rounds), force=job.convolutions,
-        known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
-        notify=lambda text: session.notify(group.title, text),
-    )  # fmt: skip
-    plan = _plan(job, session, group, programs, train, devices)
+    programs, plan = _planned(job, session, group, train, valid, devices)
     session.notify(group.title, f"compiling {plan.width * devices.count} side by side")
     compiled = Compiled(
         programs.init(plan.width),
@@ -198,7 +188,38 @@ def _members_of(saved: dict[str, Any], group: Group) -> list[Member]:
     return [by_name[trial, seed] for trial, seed in saved["members"]]
 
 
-def _plan(job: Job, session: Session, group: Group, programs: Programs, train: Batch, devices: Devices) -> Plan:
+def _planned(
+    job: Job, session: Session, group: Group, train: Batch, valid: Batch, devices: Devices
+) -> tuple[Programs, Plan]:
+    """The plan, and the programs to carry it out: those of the first training of which one lane fits in memory."""
+    past, refused = session.plans.get(group.id, {}), None
+    for memory, training in (("", group.training), *group.lighter):
+        if past and past.get("memory", "") != memory:
+            continue
+
+        def tile_of(width: int, training: Training = training) -> Any:
+            return make_tile(
+                training, group.evaluate, width=width, objective=job.objective, direction=job.direction,
+                stopping=group.stopping, average=group.average,
+            )  # fmt: skip
+
+        programs = Programs(
+            tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices,
+            member_steps=len(group.members) * sum(group.rounds), force=job.convolutions,
+            known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
+            notify=lambda text: session.notify(group.title, text),
+        )  # fmt: skip
+        try:
+            return programs, _plan(job, session, group, programs, train, devices, memory)
+        except MemoryError as error:
+            refused = refused or error
+            session.notify(group.title, "one does not fit in memory: trying in less")
+    raise refused or MemoryError(f"{group.title}: no training of this run's plan: {past.get('memory')!r}")
+
+
+def _plan(
+    job: Job, session: Session, group: Group, programs: Programs, train: Batch, devices: Devices, memory: str
+) -> Plan:
     if group.id in session.plans:
         past = session.plans[group.id]
         session.plans[group.id] = {**past, "devices": devices.count}  # which may be others than then
@@ -229,6 +250,7 @@ def _plan(job: Job, session: Session, group: Group, programs: Programs, train: B
     rates, convolutions = {str(w): rate for w, rate in plan.rates.items()}, programs.convolutions(plan.width)
     record = {
         "width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why,
+        "memory": memory,
         "convolutions": [choice._asdict() for choice in convolutions.choices],
         "other_convolutions": list(convolutions.others),
     }  # fmt: skip
@@ -289,7 +311,7 @@ def _run_tiles(job: Job, session: Session, keeper: Keeper, ready: Ready, members
                 if session.checkpoint_due() and (piece + 1 < len(pieces) or number + 1 < len(group.rounds)):
                     _save(session, group, members, lanes, number, piece + 1, sums)
             offset += length
-        lanes, metrics = compiled.validate(lanes, hparams, ready.valid, np.int32(number + 1))
+        lanes, metrics = compiled.validate(lanes, hparams, ready.valid, train, np.int32(number + 1))
         session.later(_recording(job, session, group, members, number, sums, metrics, alive))
         first_piece, totals = 0, None
         if not alive.any:

@@ -104,7 +104,9 @@ class Programs:
         epoch = jax.ShapeDtypeStruct((), "int32")
 
         def lower(tile: Tile, lanes: Any, numbers: Any) -> Any:
-            return self._jit(tile.validate, donate_argnums=0).lower(lanes, numbers, self._valid, epoch)
+            return self._jit(tile.validate, copies=3, donate_argnums=0).lower(
+                lanes, numbers, self._valid, self._train, epoch
+            )
 
         return self._get(("validate", width), lower)
 
@@ -131,7 +133,7 @@ class Programs:
 
         training = plan(tile.segment, lanes, numbers, self._train, rows, seconds=of_a_step)
         left = worth - (time.perf_counter() - begin)
-        found = training.joined(plan(tile.validate, lanes, numbers, self._valid, epoch, seconds=left))
+        found = training.joined(plan(tile.validate, lanes, numbers, self._valid, self._train, epoch, seconds=left))
         self._measuring += time.perf_counter() - begin
         self.seconds += time.perf_counter() - begin
         self._convolutions[width] = found

@@ -14,6 +14,8 @@ from jaxopt_intro.regularizers.stopping import EarlyStopping
 from jaxopt_intro.training import TrainInfo, TrainState
 from jaxopt_intro.typing import Array, Batch, Hparams, PyTree, Scalar, Training
 
+AVERAGE = "average_"
+
 
 class Best(NamedTuple):
     """A lane's best validation so far, and the weights that had it."""
@@ -53,8 +55,9 @@ class Tile(NamedTuple):
         init: `(seeds [W], hparams) -> Lane`.
         segment: `(lanes, hparams, data, indices [steps, batch]) -> (lanes, totals)`: trains; `totals` holds each
             lane's sums over its finite steps, and their number, `steps`.
-        validate: `(lanes, hparams, data, epoch) -> (lanes, metrics)`: measures, keeps the best, and stops; among the
-            metrics are `failed_at` and `stopped_at`.
+        validate: `(lanes, hparams, data, train, epoch) -> (lanes, metrics)`: measures, keeps the best, and stops; among
+            the metrics are `failed_at` and `stopped_at`, and those of the average of the parameters, where there is
+            one, are called `average_accuracy` and the like.
     """
 
     init: Callable[..., Lane]
@@ -70,6 +73,7 @@ def make_tile(
     objective: str,
     direction: str,
     stopping: Callable[[Hparams], EarlyStopping] | None = None,
+    average: Callable[[TrainState, Batch, Hparams], TrainState | None] | None = None,
 ) -> Tile:
     """Makes the functions of a tile; the caller compiles them.
 
@@ -80,9 +84,11 @@ def make_tile(
         training: The training of one member.
         evaluate: `(state, data, hparams) -> metrics` of one member.
         width: The number of lanes, W.
-        objective: The name among the metrics that decides which epoch is best.
+        objective: The name among the metrics that decides which epoch is best; of one of the average, such as
+            `average_accuracy`, it is the average that is kept.
         direction: "max" or "min".
         stopping: `hparams -> early stopping` of one member; it sees the objective after each validation.
+        average: `(state, train, hparams) -> state` with the average of the parameters, or None where there is none.
 
     Returns:
         The functions.
@@ -120,11 +126,15 @@ def make_tile(
         (state, failed_at, _, totals), _ = jax.lax.scan(body, carry, indices)
         return lanes._replace(state=state, failed_at=failed_at), totals
 
-    def validate_lane(lane: Lane, data: Batch, epoch: Array, hparams: Hparams) -> tuple[Lane, dict[str, Array]]:
-        metrics = evaluate(lane.state, data, hparams)
+    def validate_lane(lane: Lane, data: Batch, train: Batch, epoch: Array, hparams: Hparams) -> Any:
+        metrics, kept = evaluate(lane.state, data, hparams), lane.state
+        averaged = average(lane.state, train, hparams) if average else None
+        if averaged is not None:
+            metrics |= {AVERAGE + name: value for name, value in evaluate(averaged, data, hparams).items()}
+            kept = averaged if objective.startswith(AVERAGE) else kept
         score = sign * metrics[objective]
         alive = (lane.failed_at == 0) & (lane.stopped_at == 0)
-        here = Best(score, epoch, lane.state.params, lane.state.model_state)
+        here = Best(score, epoch, kept.params, kept.model_state)
         lane = lane._replace(best=trees.where(alive & (score > lane.best.score), here, lane.best))
         if stopping:
             waiting, stop = stopping(hparams).update(lane.waiting, -score)
@@ -134,8 +144,8 @@ def make_tile(
             lane = lane._replace(last=last, waiting=waiting, stopped_at=stopped_at)
         return lane, {**metrics, "failed_at": lane.failed_at, "stopped_at": lane.stopped_at}
 
-    def validate(lanes: Lane, hparams: Hparams, data: Batch, epoch: Array) -> tuple[Lane, dict[str, Array]]:
-        return _over_lanes(validate_lane, width, (0, None, None, 0))(lanes, data, epoch, hparams)
+    def validate(lanes: Lane, hparams: Hparams, data: Batch, train: Batch, epoch: Array) -> Any:
+        return _over_lanes(validate_lane, width, (0, None, None, None, 0))(lanes, data, train, epoch, hparams)
 
     return Tile(_over_lanes(init_lane, width, (0, 0)), segment, validate)
 

@@ -69,7 +69,7 @@ class Devices:
         return Tile(
             over(tile.init, in_specs=(lanes, lanes)),
             over(tile.segment, in_specs=(lanes, lanes, copies, copies)),
-            over(tile.validate, in_specs=(lanes, lanes, copies, copies)),
+            over(tile.validate, in_specs=(lanes, lanes, copies, copies, copies)),
         )
 
 

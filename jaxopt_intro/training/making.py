@@ -17,6 +17,7 @@ from jaxopt_intro.losses import reduction
 from jaxopt_intro.optimizers.wrappers import length_factors
 from jaxopt_intro.training import scheduling
 from jaxopt_intro.training.parts import check_functions, check_names, parts_of, several, takes_targets
+from jaxopt_intro.training.saving import in_pieces, recomputing
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
 
 Schedule: TypeAlias = Callable[..., Any] | Sequence[Callable[..., Any]]
@@ -73,6 +74,8 @@ def make_training(
     after_update: Callable[..., PyTree] | Sequence[Callable[..., PyTree]] = (),
     metrics: Mapping[str, Callable[..., Array]] | None = None,
     workers: Callable[..., Training] | None = None,
+    recompute: bool = False,
+    pieces: int = 1,
 ) -> Training:
     """Makes the two functions of a training: `init(key, hparams)` and `step(state, batch, hparams)`.
 
@@ -110,6 +113,9 @@ def make_training(
             `proximal` get `trees.kernels(params)` if they take `factors`.
         metrics: `(outputs, targets) -> [batch]` by name, measured on each training batch.
         workers: `(training, *, ...) -> training`, such as `training.workers.delayed`; its numbers are hyperparameters.
+        recompute: Keeps only products and convolutions for the gradient and computes the rest again, in less memory.
+        pieces: Computes the gradient of the batch in so many equal pieces, one after the other, in less memory; for
+            models without batch statistics and losses that are means over examples.
 
     Returns:
         The training. Its step also takes `at`: other parameters of the same form, where the gradient is read in place
@@ -239,6 +245,10 @@ def make_training(
         info = TrainInfo(data_loss, total, trees.norm(grads), trees.norm(updates), measured)
         return TrainState(state.step + 1, state.key, params, model_state, opt_state), info
 
+    if pieces > 1:
+        objective = in_pieces(objective, pieces)
+    elif recompute:
+        objective = recomputing(objective)
     free = domains.ranges_left_out({route.argument for route in scheduled.values()})
     made = Training(free(init), free(step))
     if workers is None:

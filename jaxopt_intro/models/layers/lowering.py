@@ -131,7 +131,8 @@ def usual(wanted: str, geometry: Geometry, platform: str | None) -> str:
         made = geometry.features if wanted == "outputs" else geometry.channels
         few = () if made > FEW_FEATURES else ("xla 2 wide",) if wanted == "outputs" else ("forward 2 wide",)
         best = {"outputs": (*few, "xla"), "images": (*few, "forward"), "kernel": ("forward 8", "im2col 1")}[wanted]
-        name = next((name for name in best if WAYS[wanted][name].holds(geometry)), "xla")
+        others = candidates(wanted, geometry._replace(members=0), platform)
+        name = next((name for name in (*best, *others) if WAYS[wanted][name].holds(geometry)), "xla")
         return name + IN_TURN if geometry.members else name
     few = geometry.channels // geometry.groups <= FEW_CHANNELS and not geometry.members
     return {"outputs": "im2col", "kernel": "rows"}.get(wanted, "xla") if few and platform != "tpu" else "xla"

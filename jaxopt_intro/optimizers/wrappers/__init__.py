@@ -1,6 +1,6 @@
 """Wrappers: `wrapper(inner, *, numbers...)` makes an optimizer of any optimizer. Every number may be traced."""
 
-from jaxopt_intro.optimizers.wrappers.accumulating import AccumulateState, accumulate
+from jaxopt_intro.optimizers.wrappers.accumulating import AccumulateState, accumulate, batches
 from jaxopt_intro.optimizers.wrappers.averaging import EmaState, SwaState, ema, swa
 from jaxopt_intro.optimizers.wrappers.clipping import adaptive_clip, clip, clip_by_block_norm, clip_by_global_norm
 from jaxopt_intro.optimizers.wrappers.factors import RateFactorsState, with_rate_factors
@@ -27,7 +27,7 @@ WRAPPERS = {
 
 __all__ = [
     "WRAPPERS", "AccumulateState", "EmaState", "GradientNoiseState", "LookaheadState", "RateFactorsState",
-    "ScheduledState", "SwaState", "accumulate", "adaptive_clip", "asam", "centralize", "clip", "clip_by_block_norm",
-    "clip_by_global_norm", "ema", "gradient_noise", "length_factors", "lookahead", "sam", "scheduled", "swa",
-    "with_rate_factors",
+    "ScheduledState", "SwaState", "accumulate", "adaptive_clip", "asam", "batches", "centralize", "clip",
+    "clip_by_block_norm", "clip_by_global_norm", "ema", "gradient_noise", "length_factors", "lookahead", "sam",
+    "scheduled", "swa", "with_rate_factors",
 ]  # fmt: skip

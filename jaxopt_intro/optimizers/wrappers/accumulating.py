@@ -11,7 +11,7 @@ import optax
 from jaxopt_intro.optimizers.when import when
 from jaxopt_intro.optimizers.wrappers.inside import in_dtypes_of, wrapping
 from jaxopt_intro.trees import at_least_float32, zeros_at_least_float32
-from jaxopt_intro.typing import Array, AtLeastOne, PyTree
+from jaxopt_intro.typing import Array, AtLeastOne, PyTree, Size
 
 
 class AccumulateState(NamedTuple):
@@ -82,3 +82,37 @@ def accumulate(inner: optax.GradientTransformation, *, every: AtLeastOne) -> opt
         return when(n >= every, emit, (still, AccumulateState(n, total, value, state.inner)))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+@wrapping
+def batches(
+    inner: optax.GradientTransformation, *, batch_size: AtLeastOne, microbatch: Size
+) -> optax.GradientTransformationExtraArgs:
+    """Updates once for every `batch_size` examples, of which each step sees a microbatch: the batch size, traced.
+
+    It is `accumulate` of `batch_size / microbatch` microbatches, to the nearest whole number and at least one. So
+    trials with different batch sizes see the same microbatches, as one program; a schedule of the batch size anneals
+    without a smaller learning rate; and a batch may be larger than memory holds. What a microbatch computes of itself,
+    such as the statistics of batch normalization, it computes of its own examples.
+
+    Args:
+        inner: The optimizer.
+        batch_size: Examples of an update. May be traced; its derivative is 0.
+        microbatch: Examples of a step. Static.
+
+    Returns:
+        The optimizer.
+
+    References:
+        Smith et al. 2018, Don't decay the learning rate, increase the batch size; Hoffer et al. 2017, Train longer,
+        generalize better, section 4 (statistics of small batches).
+
+    Examples:
+        >>> optimizer = batches(optax.sgd(1.0), batch_size=64, microbatch=32)
+        >>> state = optimizer.init(jnp.zeros(1))
+        >>> first, state = optimizer.update(jnp.array([3.0]), state)
+        >>> second, state = optimizer.update(jnp.array([5.0]), state)
+        >>> first.tolist(), second.tolist()
+        ([0.0], [-4.0])
+    """
+    return accumulate(inner, every=jnp.maximum(1.0, jnp.round(jnp.asarray(batch_size, jnp.float32) / microbatch)))
