@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import jax
@@ -112,7 +113,15 @@ def test_ways_that_are_not_known_are_refused(ways):
 def ways_in(function, *args):
     """The ways that are compiled into a program, by array."""
     plans = [e.params["plan"] for e in planning._equations(jax.make_jaxpr(function)(*args).jaxpr) if "plan" in e.params]
-    return {name for plan in plans if plan is not None for name in {c.name for c in plan.choices}}
+    return {choice.name for held in plans if held is not None for choice in held.plan.choices}
+
+
+def test_a_plan_is_in_force_where_a_function_is_lowered_that_was_traced_before(nothing_known):
+    step = jax.jit(functools.partial(gradients))
+    plan = planning.plan_for(step, X, W, force={"kernel": "im2col", "outputs": "im2col", "images": "im2col"})
+    with layers.using(plan):
+        assert "stablehlo.convolution" not in step.lower(X, W).as_text()
+    assert "stablehlo.convolution" in jax.jit(functools.partial(gradients)).lower(X, W).as_text()
 
 
 def test_a_plan_is_in_force_where_a_model_is_traced_and_nowhere_else():

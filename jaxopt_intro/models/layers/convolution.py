@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxopt_intro.models.layers.geometry import Geometry
-from jaxopt_intro.models.layers.planning import current
+from jaxopt_intro.models.layers.in_force import current
 from jaxopt_intro.models.layers.primitives import bind
 from jaxopt_intro.typing import Array
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxopt_intro.models.layers.geometry import OPERANDS, Geometry
+from jaxopt_intro.models.layers.in_force import current
 from jaxopt_intro.models.layers.phases import (
     images_from_phases,
     images_to_phases,
@@ -74,9 +75,10 @@ def lowered(
         geometry: The shapes.
         dtype: Of the result.
         precision: Of matrix products.
-        plan: A `planning.Plan`, or None.
+        plan: That which was in force when this was traced, `InForce`; None takes what is now.
     """
-    name = plan.lowering(wanted, geometry, first.dtype) if plan is not None else None
+    plan = plan or current()
+    name = plan.plan.lowering(wanted, geometry, first.dtype) if plan is not None else None
     return compute(wanted, name or usual(wanted, geometry, platform), first, second, geometry, precision, dtype)
 
 

@@ -47,14 +47,18 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         wide, last = at_least_float32(x), (1,) * (x.ndim - 1) + (-1,)
-        mean, var = self.mean[...], self.var[...]
+        mean, var, near = self.mean[...], self.var[...], self.mean[...]
         if not self.use_running_average:
             axes = tuple(range(x.ndim - 1))
-            batch_mean = jnp.mean(wide, axes)
-            batch_var = jnp.mean(jnp.square(wide - batch_mean.reshape(last)), axes)
+            # Moments around one of the examples, a constant: no large mean cancels them, and unlike those around the
+            # mean they have a derivative that is one pass over the batch.
+            near = jax.lax.stop_gradient(wide[(0,) * len(axes)])
+            apart = wide - near.reshape(last)
+            first, second = jnp.mean(apart, axes), jnp.mean(jnp.square(apart), axes)
+            batch_mean, batch_var = near + first, jnp.maximum(second - jnp.square(first), 0)
             self.mean[...] = (self.momentum * mean + (1 - self.momentum) * batch_mean).astype(mean.dtype)
             self.var[...] = (self.momentum * var + (1 - self.momentum) * batch_var).astype(var.dtype)
             mean, var = batch_mean, batch_var
         factor = at_least_float32(self.scale[...]) * jax.lax.rsqrt(var + self.epsilon)
-        normed = (wide - mean.reshape(last)) * factor.reshape(last)
-        return (normed + at_least_float32(self.bias[...]).reshape(last)).astype(x.dtype)
+        shift = at_least_float32(self.bias[...]) - (mean - near) * factor
+        return ((wide - near.reshape(last)) * factor.reshape(last) + shift.reshape(last)).astype(x.dtype)

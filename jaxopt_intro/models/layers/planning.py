@@ -13,7 +13,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +23,7 @@ from jax.extend.core import jaxprs_in_params
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.models.layers import lowering, remembered
 from jaxopt_intro.models.layers.geometry import OPERANDS, WORDS, Geometry
+from jaxopt_intro.models.layers.in_force import using
 from jaxopt_intro.typing import Array, Batch, Model, PyTree
 
 SECONDS = 10.0
@@ -81,30 +81,6 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"Plan({len(self.choices)} choices)"
-
-
-_CURRENT: ContextVar[Plan | None] = ContextVar("_CURRENT", default=None)
-
-
-def current() -> Plan | None:
-    """Returns the plan in force, where a program is traced."""
-    return _CURRENT.get()
-
-
-@contextlib.contextmanager
-def using(plan: Plan | None) -> Iterator[None]:
-    """Puts a plan in force for all that is traced within; what was traced before keeps the plan that it had.
-
-    Examples:
-        >>> with using(Plan()):
-        ...     current()
-        Plan(0 choices)
-    """
-    token = _CURRENT.set(plan)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
 
 
 def planned(model: Model, plan: Plan) -> Model:
@@ -198,7 +174,8 @@ def plan_for(
     """
     check_ways(force or {})
     device = device or next(iter(jnp.zeros(()).devices()))
-    found, others = _found(jax.make_jaxpr(function)(*args))
+    # By another name: of the function itself JAX would remember a trace without the plan.
+    found, others = _found(jax.make_jaxpr(functools.partial(function))(*args))
     figures = remembered.read(device) if found else {}
     seconds = seconds(sum(geometry.flop for _, geometry, _, _ in found)) if callable(seconds) else seconds
     until = time.perf_counter() + seconds
