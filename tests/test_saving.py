@@ -84,7 +84,7 @@ def test_a_batch_in_unequal_pieces_is_refused():
 def test_losses_of_whole_batches_are_not_cut():
     def lighter(**changed):
         experiment = Experiment(**{"data": DATA, "model": "linear", "optimizer": "sgd", "batch_size": 12, **changed})
-        return [words for words, _ in assemble(experiment, DATA).lighter]
+        return [way.words for way in assemble(experiment, DATA).lighter]
 
     assert [words.split(" ")[2] for words in lighter()[1:]] == ["2", "4", "12"]
     assert lighter()[0] == RECOMPUTED
@@ -123,6 +123,13 @@ def test_what_does_not_fit_is_computed_in_less(tmp_path, monkeypatch, capsys):
     sweep(EXPERIMENT, more, directory=tmp_path / "light")
     assert of(tmp_path / "light", "receipt")[-1]["groups"][0]["memory"] == plan["memory"]
     assert len(of(tmp_path / "light", "plan")) == 1
+
+
+def test_batch_statistics_are_not_cut(tmp_path, monkeypatch):
+    experiment = Experiment(data="digits", model=models.resnet(outputs=10, channels=(2,)), optimizer="sgd", steps=1)
+    monkeypatch.setattr(planning, "memory_limit", lambda: 1000)
+    with pytest.raises(MemoryError, match="Use a smaller batch_size"):
+        sweep(experiment, SPACE, directory=tmp_path)
 
 
 def test_what_fits_in_no_way_is_refused(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from jaxopt_intro.optimizers.wrappers import WRAPPERS, batches
 from jaxopt_intro.regularizers import INPUT_PENALTIES, PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
 from jaxopt_intro.schedules import SCHEDULES
+from jaxopt_intro.sweeps.engine import Lighter
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.training import TrainState
 from jaxopt_intro.training.workers import WORKERS
@@ -52,7 +53,7 @@ class Assembly(NamedTuple):
         training: The training of one member.
         evaluate: `(state, data, hparams) -> metrics` of one member.
         average: `(state, train, hparams) -> state` at the average of the parameters, or None where there is none.
-        lighter: The same training in less memory, each in words, in the order in which to try them.
+        lighter: Ways to train in less memory, in the order in which to try them.
         model: The model.
         loss: The loss.
         prepare: `inputs -> inputs`: cast and normalization.
@@ -65,7 +66,7 @@ class Assembly(NamedTuple):
     training: Training
     evaluate: Callable[..., dict[str, Array]]
     average: Callable[..., TrainState | None]
-    lighter: list[tuple[str, Training]]
+    lighter: list[Lighter]
     model: Model
     loss: Callable[..., Array]
     prepare: Callable[[PyTree], PyTree]
@@ -138,12 +139,14 @@ def assemble(
 
         return Training(lambda key, hparams: init(key, of_training(hparams)), step_of)
 
-    lighter = [(RECOMPUTED, told(make(recompute=True).step))]
+    def saving(**how: Any) -> Callable[[], Training]:
+        return lambda: told(make(**how).step)
+
+    lighter = [Lighter(RECOMPUTED, saving(recompute=True), stateless=False)]
     if "present" not in routing.parameters(loss):  # an example's loss is its own
         for pieces in _divisors(experiment.step_size):
-            lighter.append(
-                (f"gradients of {pieces} pieces of a batch, one after the other", told(make(pieces=pieces).step))
-            )
+            words = f"gradients of {pieces} pieces of a batch, one after the other"
+            lighter.append(Lighter(words, saving(pieces=pieces), stateless=True))
     early = stopping if roles["stopping"] else None
     return Assembly(told(step), evaluate, average, lighter, model, loss, prepare, parts, metrics, early, workers)
 

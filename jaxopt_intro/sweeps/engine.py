@@ -33,6 +33,20 @@ class Member(NamedTuple):
     hparams: Mapping[str, float]
 
 
+class Lighter(NamedTuple):
+    """A way to train the same in less memory, for what does not fit.
+
+    Attributes:
+        words: How, for the plan and the receipt.
+        make: Makes the training.
+        stateless: Whether it is for models without a state alone: batch statistics are of whole batches.
+    """
+
+    words: str
+    make: Callable[[], Training]
+    stateless: bool
+
+
 class Group(NamedTuple):
     """The members that share one program.
 
@@ -43,7 +57,7 @@ class Group(NamedTuple):
         evaluate: `(state, data, hparams) -> metrics` of one member.
         stopping: `hparams -> early stopping` of one member, or None.
         average: `(state, train, hparams) -> state` at the average of its parameters, or None where there is none.
-        lighter: The same training in less memory, each in words, tried in order where one lane does not fit.
+        lighter: Ways to train in less memory, tried in order where one lane does not fit.
         members: Trials crossed with seeds, in the order asked.
         batch_size: Examples in a batch.
         rounds: Steps from one validation to the next: an epoch's, or what is left of one at the end.
@@ -55,7 +69,7 @@ class Group(NamedTuple):
     evaluate: Callable[..., dict[str, Array]]
     stopping: Callable[..., EarlyStopping] | None
     average: Callable[..., Any] | None
-    lighter: Sequence[tuple[str, Training]]
+    lighter: Sequence[Lighter]
     members: list[Member]
     batch_size: int
     rounds: list[int]
@@ -193,18 +207,16 @@ def _planned(
 ) -> tuple[Programs, Plan]:
     """The plan, and the programs to carry it out: those of the first training of which one lane fits in memory."""
     past, refused = session.plans.get(group.id, {}), None
-    for memory, training in (("", group.training), *group.lighter):
-        if past and past.get("memory", "") != memory:
+    for memory, make, stateless in (Lighter("", lambda: group.training, False), *group.lighter):
+        if past.get("memory", "") != memory if past else stateless and _has_state(group):
             continue
-
-        def tile_of(width: int, training: Training = training) -> Any:
-            return make_tile(
-                training, group.evaluate, width=width, objective=job.objective, direction=job.direction,
-                stopping=group.stopping, average=group.average,
-            )  # fmt: skip
-
+        tile = functools.partial(
+            make_tile, make(), group.evaluate, objective=job.objective, direction=job.direction,
+            stopping=group.stopping, average=group.average,
+        )  # fmt: skip
+        numbers = sorted(group.members[0].hparams)
         programs = Programs(
-            tile_of, sorted(group.members[0].hparams), train, valid, group.batch_size, devices,
+            lambda width, tile=tile: tile(width=width), numbers, train, valid, group.batch_size, devices,
             member_steps=len(group.members) * sum(group.rounds), force=job.convolutions,
             known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
             notify=lambda text: session.notify(group.title, text),
@@ -215,6 +227,12 @@ def _planned(
             refused = refused or error
             session.notify(group.title, "one does not fit in memory: trying in less")
     raise refused or MemoryError(f"{group.title}: no training of this run's plan: {past.get('memory')!r}")
+
+
+def _has_state(group: Group) -> bool:
+    numbers = {name: np.float32(value) for name, value in group.members[0].hparams.items()}
+    state = jax.eval_shape(lambda: group.training.init(jax.random.key(0), numbers))
+    return bool(jax.tree.leaves(state.model_state))
 
 
 def _plan(
