@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_intro import Experiment, Space, choice, load_model, losses, models, optimizers, sweep, training
+from jaxopt_intro import Experiment, Space, choice, load_model, losses, models, optimizers, sweep, training, uniform
 from jaxopt_intro.optimizers import wrappers
 from jaxopt_intro.typing import Model
 from tests.small import DATA, of
@@ -88,6 +88,32 @@ def test_of_several_optimizers_each_measures_what_it_has(tmp_path):
         zip(found.optimizer.values, np.isfinite(found.valid_average_loss.values).all((1, 2)), strict=True)
     )
     assert by_optimizer == {"sgd": False, "schedule_free_sgd": True}
+
+
+def test_a_swept_loss_decides_nothing_by_its_average_either(tmp_path):
+    space = Space({"label_smoothing": uniform(0.0, 0.2)}, learning_rate=0.1, decay=0.9)
+    with pytest.raises(ValueError, match="objective 'average_loss': got a sweep over label_smoothing"):
+        sweep(experiment(objective="average_loss"), space.grid(2), directory=tmp_path / "run")
+
+
+def test_a_metric_of_ones_own_does_not_begin_like_one_of_the_average(tmp_path):
+    def average_precision(outputs, targets):
+        return jnp.ones(len(targets))
+
+    own = experiment(metrics=[average_precision], objective="average_precision", direction="max")
+    with pytest.raises(ValueError, match="none that begins with 'average_'"):
+        sweep(own, SPACE.grid(), directory=tmp_path / "run")
+
+
+def test_of_two_averages_the_outermost_is_measured(tmp_path):
+    found = sweep(experiment(optimizer="asgd"), SPACE.grid(), directory=tmp_path / "run")
+    assert np.isfinite(found.valid_average_loss.values).all()
+    inner, outer = jnp.full(2, 1.0), jnp.full(2, 2.0)
+    held = wrappers.EmaState(jnp.ones(()), {"w": outer}, wrappers.EmaState(jnp.ones(()), {"w": inner}, ()))
+    state = training.TrainState(jnp.int32(0), jax.random.key(0), {"w": jnp.zeros(2)}, {}, held)
+    both = training.averaged(models.linear(outputs=2), state, (jnp.ones((2, 2)), jnp.zeros(2)), {})
+    assert both is not None
+    assert both.params["w"].tolist() == [2.0, 2.0]
 
 
 def counting(momentum=0.5):

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxopt_intro import (
@@ -156,6 +157,47 @@ def test_ids_say_what_is_meant_however_it_is_spelled():
 def test_batches_that_cannot_be_are_refused(changed, space, said):
     with pytest.raises(ValueError, match=said):
         staged(Space(learning_rate=0.1, **space), **changed)
+
+
+def test_microbatches_may_be_chosen(tmp_path):
+    """One value decides how batches are cut and how many make an update."""
+    space = Space(learning_rate=0.1, microbatch=choice([2, 5]))
+    sweep(experiment(), space.grid(), directory=tmp_path / "both")
+    for size, trial in zip((2, 5), of(tmp_path / "both", "trial"), strict=True):
+        sweep(experiment(microbatch=size), Space(learning_rate=0.1).grid(), directory=tmp_path / str(size))
+        assert of(tmp_path / str(size), "trial")[0]["trial"] == trial["trial"]
+        for a, b in zip(
+            *(jax.tree.leaves(weights(tmp_path / d, trial["trial"])) for d in ("both", str(size))), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "space", "said"),
+    [
+        ({"wrap": "sam"}, {"radius": 0.1}, "wrap sam: got a microbatch; expected whole batches"),
+        ({"optimizer": "lbfgs"}, {"linesearch": choice(["zoom"])}, "optimizer lbfgs: got a microbatch"),
+        ({"optimizer": "adamw"}, {"decay": choice(["normalized"])}, "optimizer adamw: got a microbatch"),
+    ],
+)
+def test_what_needs_whole_batches_is_refused(changed, space, said):
+    with pytest.raises(ValueError, match=said):
+        staged(Space(learning_rate=0.1, **space), **changed)
+
+
+def test_an_inner_method_is_told_the_mean_gradient():
+    seen = []
+
+    def update(updates, state, params=None, *, grad, **extra):
+        seen.append((grad, updates))
+        return updates, state
+
+    inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    made = wrappers.batches(inner, batch_size=4, microbatch=2)
+    state = made.init(jnp.zeros(1))
+    for g in (jnp.array([1.0]), jnp.array([3.0])):
+        _, state = made.update(g, state, jnp.zeros(1), grad=g)
+    assert all(a is b for a, b in seen)
 
 
 def test_a_batch_may_be_larger_than_the_split(tmp_path):

@@ -280,6 +280,64 @@ def test_linen_batch_norm_and_dropout_are_told():
     assert not (_apply(told, params, state)[0] == 0).any()
 
 
+class Several(linen.Module):
+    @linen.compact
+    def __call__(self, *inputs):
+        return linen.Dense(2)(inputs[0])
+
+
+class PositionalOnly(linen.Module):
+    @linen.compact
+    def __call__(self, x, /, train):
+        return linen.Dense(2)(x) * (2 if train else 1)
+
+
+class Attention(linen.Module):
+    @linen.compact
+    def __call__(self, query, key=None):
+        return linen.Dense(2)(query if key is None else key)
+
+
+class Sowing(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        self.sow("losses", "mean", x.mean())
+        return linen.Dense(2)(x)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        linen.Sequential([linen.Dense(3), linen.relu, linen.Dense(2)]),
+        Several(),
+        PositionalOnly(),
+        Attention(),
+        Sowing(),
+    ],
+)
+def test_linen_calls_of_every_form_are_made(module):
+    model = models.from_linen(module)
+    params, state = model.init(jax.random.key(0), jnp.ones((4, 2)), {})
+    outputs, after = model.apply(params, state, jnp.ones((4, 2)), train=True, key=jax.random.key(1), hparams={})
+    assert outputs.shape == (4, 2)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+def test_parameters_that_a_call_makes_are_refused():
+    class Late(nnx.Module):
+        def __init__(self, *, rngs: nnx.Rngs):
+            self.first, self.rngs = nnx.Linear(2, 2, rngs=rngs), rngs
+
+        def __call__(self, x):
+            self.second = nnx.Linear(2, 2, rngs=self.rngs)
+            return self.second(self.first(x))
+
+    model = models.from_nnx(Late)
+    params, state = model.init(jax.random.key(0), jnp.ones((4, 2)), {})
+    with pytest.raises(ValueError, match="its call made parameters"):
+        model.apply(params, state, jnp.ones((4, 2)), train=True, key=jax.random.key(1), hparams={})
+
+
 def test_a_linen_field_may_be_traced_and_starts_at_its_own_value():
     model = EVERY["linen instance"]
     params, state = _start(model)

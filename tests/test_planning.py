@@ -15,13 +15,19 @@ from jaxopt_intro.sweeps import planning
 class FakePrograms:
     """Stands for compiled programs: their memory grows with the width."""
 
-    def __init__(self, bytes_per_lane=0):
-        self.bytes_per_lane, self.asked = bytes_per_lane, []
+    def __init__(self, bytes_per_lane=0, bytes_to_validate=0):
+        self.bytes_per_lane, self.bytes_to_validate, self.asked = bytes_per_lane, bytes_to_validate, []
 
     def segment(self, width, length):
         self.asked.append((width, length))
         need = types.SimpleNamespace(
             argument_size_in_bytes=width * self.bytes_per_lane, temp_size_in_bytes=0, output_size_in_bytes=0
+        )
+        return types.SimpleNamespace(memory_analysis=lambda: need)
+
+    def validate(self, width):
+        need = types.SimpleNamespace(
+            argument_size_in_bytes=width * self.bytes_to_validate, temp_size_in_bytes=0, output_size_in_bytes=0
         )
         return types.SimpleNamespace(memory_analysis=lambda: need)
 
@@ -90,6 +96,20 @@ def test_what_does_not_fit_in_memory_is_not_run(monkeypatch):
     assert "memory" in plan.why
     with pytest.raises(MemoryError, match=r"1 would not fit in memory.*Use a smaller batch_size"):
         choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=601))
+
+
+def test_what_cannot_be_validated_is_not_run(monkeypatch):
+    monkeypatch.setattr(planning, "memory_limit", lambda: 1000)
+    plan = choose(lambda width: 1.0, programs=FakePrograms(bytes_to_validate=50))
+    assert plan.width == 8
+    with pytest.raises(MemoryError, match=r"1 would not fit in memory when they are validated"):
+        choose(lambda width: 1.0, programs=FakePrograms(bytes_to_validate=601))
+
+
+def test_a_width_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(planning, "memory_limit", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"16 would not fit in memory: got width=16 .* Use a smaller width"):
+        choose(lambda width: 1.0, programs=FakePrograms(bytes_per_lane=50), width=16)
 
 
 def test_the_memory_of_this_device_is_known():

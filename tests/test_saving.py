@@ -125,6 +125,18 @@ def test_what_does_not_fit_is_computed_in_less(tmp_path, monkeypatch, capsys):
     assert len(of(tmp_path / "light", "plan")) == 1
 
 
+def test_the_shares_of_workers_are_not_cut():
+    experiment = Experiment(data=DATA, model="linear", optimizer="sgd", batch_size=12, workers="local_sgd")
+    numbers = {"period": 2.0, "workers": 4}
+    assert [way.words for way in assemble(experiment, DATA, {}, numbers).lighter] == [RECOMPUTED]
+
+
+def test_a_width_that_does_not_fit_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "memory_limit", lambda: 1000)
+    with pytest.raises(MemoryError, match="Use a smaller width"):
+        sweep(EXPERIMENT, SPACE, directory=tmp_path / "run", width=2)
+
+
 def test_batch_statistics_are_not_cut(tmp_path, monkeypatch):
     experiment = Experiment(data="digits", model=models.resnet(outputs=10, channels=(2,)), optimizer="sgd", steps=1)
     monkeypatch.setattr(planning, "memory_limit", lambda: 1000)

@@ -12,13 +12,14 @@ import numpy as np
 from jaxopt_intro import data, distributions, routing
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset
+from jaxopt_intro.models import compute_dtype_of
 from jaxopt_intro.sweeps.space import Trial
 
 PART_FIELDS = (
     "model", "loss", "optimizer", "wrap", "schedule", "proximal", "after_update", "penalty", "augment", "workers",
     "stopping",
 )  # fmt: skip
-CHOICE_FIELDS = (*PART_FIELDS, "batch_size", "compute_dtype")
+CHOICE_FIELDS = (*PART_FIELDS, "batch_size", "microbatch", "compute_dtype")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,9 @@ class Experiment:
                 raise ValueError(f"Experiment: got {name}={value!r}; expected a whole number of at least {low}.")
             if value is not None:
                 object.__setattr__(self, name, int(value))  # NumPy's integers are no TOML
+        if self.compute_dtype is not None:
+            name = compute_dtype_of(self.compute_dtype).name
+            object.__setattr__(self, "compute_dtype", None if name == "float32" else name)
         if not isinstance(self.vary_batches, bool):
             raise ValueError(f"Experiment: got vary_batches={self.vary_batches!r}; expected True or False.")
         for name in ("seed", "data_seed"):
@@ -174,7 +178,7 @@ class Experiment:
 
     def with_batch_size_as_number(self, trial: Trial) -> Trial:
         """Returns the trial with a chosen batch size among its numbers, where the experiment has a microbatch."""
-        if self.microbatch is None or "batch_size" not in trial.choices:
+        if "batch_size" not in trial.choices or trial.choices.get("microbatch", self.microbatch) is None:
             return trial
         size = trial.choices["batch_size"]
         rest = [{n: v for n, v in own.items() if n != "batch_size"} for own in (trial.choices, trial.labels)]

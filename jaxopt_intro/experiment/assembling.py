@@ -29,7 +29,7 @@ from jaxopt_intro.sweeps.engine import Lighter
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.training import TrainState
 from jaxopt_intro.training.workers import WORKERS
-from jaxopt_intro.typing import Array, Model, PyTree, Training
+from jaxopt_intro.typing import Array, AtLeastOne, Model, PyTree, Training
 
 SEVERAL = ("penalty", "augment", "schedule", "wrap", "after_update")
 TABLES: dict[str, Mapping[str, Any]] = {
@@ -125,8 +125,8 @@ def assemble(
         numbers = routing.deliver(parts, routing.known_routes(parts, hparams), hparams)[-1]
         return roles["stopping"][0](**numbers)
 
-    def evaluate(state: Any, data: Any, hparams: Mapping[str, Any]) -> dict[str, Array]:
-        return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare)
+    def evaluate(state: Any, data: Any, hparams: Mapping[str, Any], **size: int) -> dict[str, Array]:
+        return training.evaluate(model, state, data, hparams, metrics=metrics, loss=loss, prepare=prepare, **size)
 
     def average(state: Any, data: Any, hparams: Mapping[str, Any]) -> TrainState | None:
         if workers is not None:  # whose optimizers' states are many
@@ -139,14 +139,15 @@ def assemble(
 
         return Training(lambda key, hparams: init(key, of_training(hparams)), step_of)
 
-    def saving(**how: Any) -> Callable[[], Training]:
-        return lambda: told(make(**how).step)
+    def saving(words: str, pieces: int = 1, **how: Any) -> Lighter:
+        of_a_piece = functools.partial(evaluate, batch_size=experiment.step_size // pieces)
+        return Lighter(words, lambda: told(make(pieces=pieces, **how).step), of_a_piece, stateless=pieces > 1)
 
-    lighter = [Lighter(RECOMPUTED, saving(recompute=True), stateless=False)]
-    if "present" not in routing.parameters(loss):  # an example's loss is its own
+    lighter = [saving(RECOMPUTED, recompute=True)]
+    # An example's loss is its own, and so is each worker's share of the batch.
+    if "present" not in routing.parameters(loss) and workers is None:
         for pieces in _divisors(experiment.step_size):
-            words = f"gradients of {pieces} pieces of a batch, one after the other"
-            lighter.append(Lighter(words, saving(pieces=pieces), stateless=True))
+            lighter.append(saving(f"gradients of {pieces} pieces of a batch, one after the other", pieces))
     early = stopping if roles["stopping"] else None
     return Assembly(told(step), evaluate, average, lighter, model, loss, prepare, parts, metrics, early, workers)
 
@@ -323,8 +324,12 @@ def _batches(experiment: Experiment) -> list[tuple[str, Any]]:
     """The outermost wrapper, by which the batch size is a number."""
     if experiment.microbatch is None:
         return []
-    function: Any = functools.partial(batches, microbatch=experiment.microbatch, batch_size=experiment.batch_size)
-    return [("wrap", routing.named(function, "batches"))]
+    size, default = experiment.microbatch, float(experiment.batch_size)
+
+    def of_size(inner: Any, *, batch_size: AtLeastOne = default) -> Any:
+        return batches(inner, batch_size=batch_size, microbatch=size)
+
+    return [("wrap", routing.named(of_size, "batches"))]
 
 
 def _schedule(value: Any, steps: int) -> Callable[..., Any]:
@@ -371,15 +376,33 @@ def _bound(
     takes_numbers = [_part(role, function, routing.numbers) for role, function in raw]
     for_options = routing.deliver(takes_options, routing.route(takes_options, options, what="option"), options)
     for_fixed = routing.deliver(takes_numbers, routing.route(takes_numbers, fixed), fixed)
-    steps = sum(rounds_of(experiment, dataset))
-    return [
-        (role, _told_all_steps(_set(function, {**given, **also}), steps))
-        for (role, function), given, also in zip(raw, for_options, for_fixed, strict=True)
-    ]
+    steps, bound = sum(rounds_of(experiment, dataset)), []
+    for (role, function), given, also in zip(raw, for_options, for_fixed, strict=True):
+        own = _set(function, {**given, **also})
+        if experiment.microbatch is not None:
+            _refuse_whole_batches(role, own)
+        bound.append((role, _told_all_steps(own, steps)))
+    return bound
 
 
 def _set(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
     return routing.named(function, routing.own_name(function), **arguments) if arguments else function
+
+
+def _refuse_whole_batches(role: str, function: Callable[..., Any]) -> None:
+    """Refuses what needs more of an update than its gradient, where a step sees a microbatch."""
+    takes, name = routing.parameters(function), routing.own_name(function)
+    defaults = {argument: p.default for argument, p in takes.items()}
+    why = ""
+    if (role == "wrap" and name in ("sam", "asam")) or isinstance(defaults.get("linesearch"), str):
+        why = "it asks for the loss of the batch again, of which a step sees a microbatch alone"
+    if defaults.get("decay") == "normalized" and "total_steps" in takes:
+        why = "its normalized decay needs the number of updates, which is each trial's own"
+    if why:
+        raise ValueError(
+            f"{role} {name}: got a microbatch; expected whole batches, since {why}. Leave microbatch out, or take "
+            "another method or option."
+        )
 
 
 def _told_all_steps(function: Callable[..., Any], steps: int) -> Callable[..., Any]:
@@ -413,9 +436,11 @@ def _metrics(experiment: Experiment, info: Info) -> dict[str, Callable[..., Any]
     found = [_function(m, functions, "metric") for m in ([asked] if isinstance(asked, str) else asked)]
     names = [routing.own_name(f) for f in found]
     taken = {"loss", "penalty", "grad_norm", "update_norm", "steps", "failed_at", "stopped_at"}
-    if taken.intersection(names) or len(set(names)) < len(names):
+    of_average = [name for name in names if name.startswith(AVERAGE)]
+    if taken.intersection(names) or len(set(names)) < len(names) or of_average:
         raise ValueError(
             f"metrics: got {', '.join(names)}; expected different names, none of them "
-            f"{', '.join(sorted(taken))}, which are measured anyway."
+            f"{', '.join(sorted(taken))}, which are measured anyway, and none that begins with {AVERAGE!r}, which are "
+            "of the average of the parameters. Give the function another name."
         )
     return dict(zip(names, found, strict=True))

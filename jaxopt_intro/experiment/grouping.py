@@ -28,6 +28,7 @@ from jaxopt_intro.experiment.assembling import (
     settings,
 )
 from jaxopt_intro.experiment.targets import check_targets
+from jaxopt_intro.models import refuse_wide_products
 from jaxopt_intro.sweeps import doctor, identity
 from jaxopt_intro.sweeps.engine import Group, Member
 from jaxopt_intro.sweeps.population import AVERAGE
@@ -187,6 +188,8 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         _complete(_only(parts, without), routes, "it has a schedule, which multiplies it, and no default")
         _chosen(missing(experiment, dataset, options))
         check_targets(assemble(experiment, dataset, options, trial.hparams), dataset)
+        if experiment.compute_dtype is not None:
+            _narrow(assemble(experiment, dataset, options, trial.hparams), experiment, dataset)
         return Finding(doctor.stage(shapes, trial.hparams), canonical, numbers, others, legal, scheduled)
 
 
@@ -296,6 +299,12 @@ def _whole_batches(experiment: Experiment, numbers: Mapping[str, Any], steps: in
             f"got batch_size={numbers[name]:g}, but a trial sees {steps * size} examples, in {steps} steps of {size}; "
             "expected at least one update. Use a smaller batch_size, or more epochs."
         )
+
+
+def _narrow(assembly: Assembly, experiment: Experiment, dataset: Dataset) -> None:
+    """Refuses a model that does not compute in the experiment's dtype."""
+    inputs = assembly.prepare(jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), dataset.train[0]))
+    refuse_wide_products(assembly.model, inputs, {}, experiment.compute_dtype)
 
 
 def _measured(experiment: Experiment, has_average: bool) -> None:

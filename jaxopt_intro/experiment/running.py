@@ -141,7 +141,7 @@ def _comparable(
     objective: str, staged: Sequence[Staged], programs: Mapping[str, Program], trials: Sequence[Trial]
 ) -> None:
     """Refuses a swept loss's own value as objective: its trials measure different things."""
-    if objective != "loss":
+    if objective.removeprefix(AVERAGE) != "loss":
         return
     varied = {n for t in trials for n in t.hparams if len({u.hparams.get(n) for u in trials}) > 1}
     of_loss = sorted(n for n in varied for p in programs.values() if _role(p, n) == "loss")
@@ -150,9 +150,9 @@ def _comparable(
     if of_loss:
         what = "the loss itself" if of_loss[0] == "loss" else of_loss[0]
         raise ValueError(
-            f"objective 'loss': got a sweep over {what}, which changes what the loss measures, so its values cannot be "
-            "compared; expected a metric that is the same for all trials. Pass objective='accuracy', or a metric of "
-            "your own with its direction."
+            f"objective {objective!r}: got a sweep over {what}, which changes what the loss measures, so its values "
+            "cannot be compared; expected a metric that is the same for all trials. Pass objective='accuracy', or a "
+            "metric of your own with its direction."
         )
 
 

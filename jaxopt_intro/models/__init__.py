@@ -11,7 +11,7 @@ from jaxopt_intro.models.from_linen import from_linen
 from jaxopt_intro.models.from_nnx import from_nnx
 from jaxopt_intro.models.linear import linear
 from jaxopt_intro.models.mlp import mlp
-from jaxopt_intro.models.precision import with_compute_dtype
+from jaxopt_intro.models.precision import compute_dtype_of, refuse_wide_products, with_compute_dtype
 from jaxopt_intro.models.residual_mlp import residual_mlp
 from jaxopt_intro.models.resnet import resnet
 
@@ -27,6 +27,7 @@ MODELS = {
 }
 
 __all__ = [
-    "MODELS", "Cost", "allcnnc", "cnn_2c2d", "cnn_3c3d", "convnet", "cost", "flop", "from_constructor", "from_linen",
-    "from_nnx", "layers", "linear", "mlp", "residual_mlp", "resnet", "with_compute_dtype",
+    "MODELS", "Cost", "allcnnc", "cnn_2c2d", "cnn_3c3d", "compute_dtype_of", "convnet", "cost", "flop",
+    "from_constructor", "from_linen", "from_nnx", "layers", "linear", "mlp", "refuse_wide_products", "residual_mlp",
+    "resnet", "with_compute_dtype",
 ]  # fmt: skip

@@ -67,6 +67,35 @@ def flop(function: Callable[..., Any], *args: Any) -> int:
     return _of(jax.make_jaxpr(function)(*args))
 
 
+def products(function: Callable[..., Any], *args: Any) -> list[tuple[Any, Any]]:
+    """Returns the dtypes of the two operands of each matrix product and convolution of floats in a function.
+
+    Args:
+        function: Of arrays.
+        *args: Arrays or shapes.
+
+    Examples:
+        >>> products(lambda a, b: a @ b, jax.numpy.ones((2, 3)), jax.numpy.ones((3, 5)))
+        [(dtype('float32'), dtype('float32'))]
+    """
+    return _products(jax.make_jaxpr(function)(*args))
+
+
+def _products(program: Any) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    for equation in getattr(program, "jaxpr", program).eqns:
+        found += [pair for inner in jaxprs_in_params(equation.params) for pair in _products(inner)]
+        if _is_product(equation):
+            first, second = (v.aval.dtype for v in equation.invars[:2])
+            found += [(first, second)] if jax.numpy.issubdtype(first, jax.numpy.floating) else []
+    return found
+
+
+def _is_product(equation: Any) -> bool:
+    named = equation.primitive.name in ("dot_general", "conv_general_dilated")
+    return named or isinstance(equation.params.get("geometry"), Geometry)
+
+
 def _of(program: Any) -> int:
     total = 0
     for equation in getattr(program, "jaxpr", program).eqns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import linen
@@ -30,7 +30,8 @@ def from_linen(
     Args:
         module: A module, or a module class whose fields all have defaults. Its fields that are numbers are the
             model's hyperparameters. A module whose `__call__` takes `train`, `training` or `deterministic` is told; one
-            that takes `rng`, `key` or a name that ends in `_rng` gets a key. Inputs may be keyword-only.
+            that takes `rng`, a `key` without a default, or a name that ends in `_rng` gets a key. Inputs may be
+            keyword-only. What a call adds to the variables, as `sow` does, is not part of the model's state.
         conv: Put in place of XLA's convolution in every `linen.Conv` that has no other: `layers.conv` computes the
             same, faster inside loops and under `vmap`. None leaves XLA's.
         axis_name: An axis of devices over which the module itself takes means, as with `linen.BatchNorm(axis_name=...)`
@@ -83,7 +84,7 @@ def from_linen(
         if axis_name is not None:
             run = jax.vmap(run, in_axes=(), out_axes=None, axis_name=axis_name, axis_size=1)
         outputs, changed = run()
-        return outputs, {**model_state, **changed}
+        return outputs, {**model_state, **{name: _same(tree, model_state[name]) for name, tree in changed.items()}}
 
     def bind(params: PyTree, model_state: PyTree, hparams: Hparams, **_: Any) -> linen.Module:
         return build(hparams).bind({"params": params, **model_state})
@@ -111,16 +112,27 @@ def _streams(key: Array) -> dict[str, Array]:
     return {name: jax.random.fold_in(key, i) for i, name in enumerate(_STREAMS)}
 
 
-def _call(module: linen.Module, inputs: PyTree, *, train: bool, key: Array | None) -> inspect.BoundArguments:
+def _call(module: linen.Module, inputs: PyTree, *, train: bool, key: Array | None) -> _Call:
     """The arguments of a module's call: its inputs, and what it asks to be told."""
-    signature = inspect.signature(type(module).__call__)
-    _, first, *others = signature.parameters
-    answers = {first: inputs, "train": train, "training": train, "deterministic": not train}
+    _, first, *others = inspect.signature(type(module).__call__).parameters.values()
     own = jax.random.fold_in(jax.random.key(0) if key is None else key, len(_STREAMS))
-    answers |= {name: own for name in others if name in ("rng", "key") or name.endswith("_rng")}
-    bound = signature.bind_partial(module, **{n: a for n, a in answers.items() if n in (first, *others)})
-    bound.arguments.pop("self", None)
-    return bound
+    told: dict[str, Any] = {"train": train, "training": train, "deterministic": not train}
+    by_name = [p for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for p in by_name:  # a `key` with a default may be another thing, such as attention's
+        if p.name == "rng" or p.name.endswith("_rng") or (p.name == "key" and p.default is p.empty):
+            told[p.name] = own
+    told = {p.name: told[p.name] for p in by_name if p.name in told}
+    return _Call((), {first.name: inputs, **told}) if first.kind is first.KEYWORD_ONLY else _Call((inputs,), told)
+
+
+class _Call(NamedTuple):
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def _same(after: PyTree, before: PyTree) -> PyTree:
+    """The variables after a call; what a call adds to, as `sow` does, stays as it was."""
+    return after if jax.tree.structure(after) == jax.tree.structure(before) else before
 
 
 def _split(variables: Mapping[str, PyTree]) -> tuple[PyTree, PyTree]:

@@ -36,7 +36,8 @@ def from_nnx(factory: Callable[..., nnx.Module], *, conv: Callable[..., Array] |
         The model.
 
     Raises:
-        ValueError: At `init`: the module holds a plain array where a variable is needed.
+        ValueError: At `init`: the module holds a plain array where a variable is needed. At `apply`: it makes
+            parameters.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -86,7 +87,13 @@ def from_nnx(factory: Callable[..., nnx.Module], *, conv: Callable[..., Array] |
         answers = {"train": train, "rngs": nnx.Rngs(jax.random.key(0) if key is None else key)}
         takes = inspect.signature(type(module).__call__).parameters
         outputs = module(inputs, **{name: answer for name, answer in answers.items() if name in takes})
-        return outputs, _known(_variables(module)[1], model_state)
+        made, after = _variables(module)
+        if jax.tree.structure(made) != jax.tree.structure(params):
+            raise ValueError(
+                f"model {type(module).__name__}: its call made parameters; expected all of them to be made by the "
+                "factory, since what a call makes is drawn anew in every call. Make them in __init__."
+            )
+        return outputs, _known(after, model_state)
 
     return Model(init, apply, hyperparameters, bind, routing.own_name(factory))
 

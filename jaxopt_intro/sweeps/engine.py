@@ -39,11 +39,13 @@ class Lighter(NamedTuple):
     Attributes:
         words: How, for the plan and the receipt.
         make: Makes the training.
+        evaluate: Its evaluation, of fewer examples at a time.
         stateless: Whether it is for models without a state alone: batch statistics are of whole batches.
     """
 
     words: str
     make: Callable[[], Training]
+    evaluate: Callable[..., dict[str, Array]]
     stateless: bool
 
 
@@ -207,11 +209,12 @@ def _planned(
 ) -> tuple[Programs, Plan]:
     """The plan, and the programs to carry it out: those of the first training of which one lane fits in memory."""
     past, refused = session.plans.get(group.id, {}), None
-    for memory, make, stateless in (Lighter("", lambda: group.training, False), *group.lighter):
+    plain = Lighter("", lambda: group.training, group.evaluate, stateless=False)
+    for memory, make, evaluate, stateless in (plain, *group.lighter):
         if past.get("memory", "") != memory if past else stateless and _has_state(group):
             continue
         tile = functools.partial(
-            make_tile, make(), group.evaluate, objective=job.objective, direction=job.direction,
+            make_tile, make(), evaluate, objective=job.objective, direction=job.direction,
             stopping=group.stopping, average=group.average,
         )  # fmt: skip
         numbers = sorted(group.members[0].hparams)
@@ -224,6 +227,8 @@ def _planned(
         try:
             return programs, _plan(job, session, group, programs, train, devices, memory)
         except MemoryError as error:
+            if job.width is not None and job.width > 1:  # which the user can mend
+                raise
             refused = refused or error
             session.notify(group.title, "one does not fit in memory: trying in less")
     raise refused or MemoryError(f"{group.title}: no training of this run's plan: {past.get('memory')!r}")

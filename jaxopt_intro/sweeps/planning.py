@@ -239,8 +239,16 @@ def choose(
             why = "measuring another would take longer than the rest"
             break
         why = "all at once" if best * devices >= members else "the fastest measured"
+    while best and not _fits(programs.validate(best)):
+        why = f"{best * devices} would not fit in memory when they are validated"
+        left = {w: _seconds(w * devices, rate, members, steps) for w, rate in rates.items() if w < best}
+        best = min(left, key=lambda w: left[w]) if left else 0
     if not best:
-        raise MemoryError(f"{why}: got a program that needs more than this device has. Use a smaller batch_size.")
+        lanes = f"width={width}" if width else "a program"
+        raise MemoryError(
+            f"{why}: got {lanes} that needs more than this device has. Use a smaller "
+            + ("width." if width and width > 1 else "batch_size, or a microbatch.")
+        )
     segment = _even(round_steps, max(1, min(round_steps, int(SEGMENT_SECONDS * rates[best] / (best * devices)))))
     return Plan(best, segment, rates, "asked for" if width else why)
 

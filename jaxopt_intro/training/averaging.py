@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,10 @@ from jaxopt_intro.training.parts import parts_of
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree
 
 STATISTICS_BATCHES = 200
+
+
+class _Outermost(NamedTuple):
+    average: PyTree
 
 
 def averaged(
@@ -42,10 +47,7 @@ def averaged(
         batch_size: Examples in a batch of those that statistics are computed of.
 
     Returns:
-        The state, or None where the optimizer keeps no average.
-
-    Raises:
-        ValueError: The optimizer keeps more than one average of the same parameters.
+        The state, or None where the optimizer keeps no average. Of several of the same parameters it is the outermost.
 
     References:
         Izmailov et al. 2018, Averaging weights leads to wider optima and better generalization, section 3.2.
@@ -61,9 +63,13 @@ def averaged(
         >>> jax.tree.map(jnp.shape, averaged(model, state, batch, {}).params)
         {'dense': {'bias': (2,), 'kernel': (2, 2)}}
     """
-    if not averaging_states(state.opt_state):
+    held = averaging_states(state.opt_state)
+    if not held:
         return None
-    params, model_state = averaged_params(state.opt_state, state.params), state.model_state
+    try:
+        params, model_state = averaged_params(state.opt_state, state.params), state.model_state
+    except ValueError:  # several of the same parameters
+        params, model_state = averaged_params(_Outermost(held[0].average), state.params), state.model_state
     if not jax.tree.leaves(model_state):
         return state._replace(params=params)
     parts = parts_of([("model", model)])

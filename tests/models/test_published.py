@@ -128,9 +128,36 @@ def test_batch_norm_has_the_derivative_of_its_momentum():
     np.testing.assert_allclose(jax.grad(evaluated)(0.5), numeric, rtol=1e-2)
 
 
-def test_a_large_mean_cancels_no_variance():
-    x = 3000 + jax.random.normal(KEY, (64, 1))
-    np.testing.assert_allclose(BatchNorm(1)(x), (x - x.mean()) / x.std(), rtol=1e-3, atol=1e-3)
+@pytest.mark.parametrize(("mean", "first"), [(0.0, 0.0), (1e6, 0.0), (0.0, 100.0), (3000.0, 1000.0)])
+def test_neither_a_large_mean_nor_a_first_example_cancel(mean, first):
+    x = np.random.default_rng(0).normal(size=(64, 8, 8, 1)).astype(np.float32) + np.float32(mean)
+    x[0, 0, 0] += first
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean()) / np.sqrt(wide.var() + 1e-5)
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(BatchNorm(1)(jnp.asarray(x)), expected, atol=(2e-5 + 4e-7 * abs(mean)) * scale)
+
+
+def test_derivatives_of_batch_norm_are_those_of_its_formula():
+    x = jax.random.normal(KEY, (5, 2))
+    x = x.at[:, 1].set(0.5)  # a channel that is constant
+    w = jax.random.normal(jax.random.key(1), (5, 2))
+
+    def plain(x):
+        apart = x - x.mean(0, keepdims=True)
+        return apart / jnp.sqrt((apart**2).mean(0, keepdims=True) + 1e-5)
+
+    def ours(x):
+        return BatchNorm(2)(x)
+
+    def total(function):
+        return lambda x: jnp.sum(w * function(x)) + jnp.sum(function(x) ** 3)
+
+    np.testing.assert_allclose(jax.grad(total(ours))(x), jax.grad(total(plain))(x), rtol=1e-3, atol=1e-2)
+    hessians = [jax.hessian(total(f))(x) for f in (ours, plain)]
+    for channel in range(2):
+        own, expected = (h[:, channel, :, channel] for h in hessians)
+        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-3 * float(jnp.max(jnp.abs(expected))))
 
 
 # Fewer bits.
@@ -166,6 +193,27 @@ def test_a_dtype_that_is_none_is_refused():
             models.with_compute_dtype(models.linear(outputs=2), dtype)
 
 
+class Written(nnx.Module):
+    """Its layers' dtype is written out."""
+
+    def __init__(self, *, outputs: int, rngs: nnx.Rngs):
+        self.dense = nnx.Linear(4, outputs, dtype=jnp.float32, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dense(x)
+
+
+def test_a_model_that_computes_in_float32_all_the_same_is_refused(tmp_path):
+    narrow = Experiment(data=DATA, model=Written, optimizer="sgd", batch_size=10, compute_dtype="bfloat16")
+    with pytest.raises(ValueError, match="all products of model Written are float32"):
+        sweep(narrow, Space(learning_rate=0.1).grid(), directory=tmp_path / "run")
+
+
+def test_a_dtype_has_one_name():
+    assert Experiment(data=DATA, compute_dtype=jnp.bfloat16).compute_dtype == "bfloat16"
+    assert Experiment(data=DATA, compute_dtype="float32").compute_dtype is None
+
+
 def test_an_experiment_computes_in_fewer_bits_and_is_another(tmp_path, compiled_once):
     space = Space(learning_rate=0.1)
     plain = Experiment(data=DATA, model="mlp", optimizer="sgd", epochs=1, batch_size=10)
@@ -175,4 +223,4 @@ def test_an_experiment_computes_in_fewer_bits_and_is_another(tmp_path, compiled_
     found = sweep(narrow, space.grid(), directory=tmp_path / "run")
     assert np.isfinite(found.score.item())
     with pytest.raises(ValueError, match="compute_dtype: got 'f8'"):
-        sweep(Experiment(data=DATA, batch_size=10, compute_dtype="f8"), space.grid(), directory=tmp_path / "other")
+        Experiment(data=DATA, compute_dtype="f8")

@@ -50,12 +50,12 @@ class BatchNorm(nnx.Module):
         mean, var, near = self.mean[...], self.var[...], self.mean[...]
         if not self.use_running_average:
             axes = tuple(range(x.ndim - 1))
-            # Moments around one of the examples, a constant: no large mean cancels them, and unlike those around the
-            # mean they have a derivative that is one pass over the batch.
-            near = jax.lax.stop_gradient(wide[(0,) * len(axes)])
-            apart = wide - near.reshape(last)
-            first, second = jnp.mean(apart, axes), jnp.mean(jnp.square(apart), axes)
-            batch_mean, batch_var = near + first, jnp.maximum(second - jnp.square(first), 0)
+            batch_mean = jnp.mean(wide, axes)
+            # Differences from the mean as a constant, less what that leaves out, which is 0 and has a derivative: all
+            # derivatives are those of differences from the mean, with one pass over the batch less.
+            near = jax.lax.stop_gradient(batch_mean)
+            second = jnp.mean(jnp.square(wide - near.reshape(last)), axes)
+            batch_var = second - jnp.square(batch_mean - near)
             self.mean[...] = (self.momentum * mean + (1 - self.momentum) * batch_mean).astype(mean.dtype)
             self.var[...] = (self.momentum * var + (1 - self.momentum) * batch_var).astype(var.dtype)
             mean, var = batch_mean, batch_var

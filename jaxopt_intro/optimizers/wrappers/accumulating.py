@@ -35,7 +35,8 @@ def accumulate(inner: optax.GradientTransformation, *, every: AtLeastOne) -> opt
     What is inside counts updates, what is around it microbatches. So a schedule that multiplies the learning rate by a
     function of the training's step sees microbatches. Where `every` changes, the mean is still that of the microbatches
     that were added, and an update comes as soon as there are `every`. The inner optimizer is told the mean of the
-    values, but `grad` and `value_fn` are of the last microbatch. The mean is that of one large batch if all
+    values and of the gradients, but `value_fn` is of the last microbatch: what asks it again, such as `sam` and line
+    searches, goes around `accumulate`, or without it. The mean is that of one large batch if all
     microbatches have the same size. `optax.MultiSteps` does the same for a count that is not traced, without values.
     `every = 1` is the inner optimizer.
 
@@ -71,8 +72,9 @@ def accumulate(inner: optax.GradientTransformation, *, every: AtLeastOne) -> opt
 
         def emit(waiting: tuple[PyTree, Any]) -> tuple[PyTree, Any]:
             del waiting
-            told = {**extra, "value": value / n} if has_value else extra
             mean = in_dtypes_of(jax.tree.map(lambda s: s / n, total), updates, None)
+            told = {**extra, "value": value / n} if has_value else extra
+            told = {**told, "grad": mean} if "grad" in told else told
             new, inner_state = inner.update(mean, state.inner, params, **told)
             zeros = jax.tree.map(jnp.zeros_like, total)
             new = in_dtypes_of(new, updates, params)
