@@ -54,7 +54,8 @@ class Experiment:
         metrics: Names ("accuracy", "squared_error") or `(outputs, targets) -> [batch]`; None: accuracy for classes,
             unless the loss is of embeddings.
         objective: The metric, or "loss", whose validation decides; None means accuracy where it is measured, else the
-            loss.
+            loss. "average_accuracy" and the like are of the average of the parameters, where the optimizer or a wrapper
+            keeps one: then that is what is kept and tested.
         direction: "max" or "min"; None asks the metric's table entry.
         epochs: How often each trial goes over the training split.
         steps: How many steps each trial trains, in place of `epochs`.
