@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 
 LISTS = [
     "optimizers", "wrappers", "schedules", "losses", "penalties", "proximals", "projections", "augmentations",
-    "workers", "stopping", "models", "metrics",
+    "workers", "stopping", "models", "convolutions", "metrics",
 ]  # fmt: skip
 DEFAULT_SPACE = {
     "numbers": {"learning_rate": {"log_uniform": [1e-4, 1.0]}, "l2": {"log_uniform": [1e-6, 1e-2]}},
@@ -258,7 +258,8 @@ def _data_prepare(asked: argparse.Namespace) -> int:
 def _list(asked: argparse.Namespace) -> int:
     from jaxopt_intro import terminal
 
-    lines = terminal.details(asked.what, asked.name) if asked.name else terminal.listing(asked.what)
+    detailed = asked.name and asked.what != "convolutions"
+    lines = terminal.details(asked.what, asked.name) if detailed else terminal.listing(asked.what)
     print("\n".join(lines))
     return 0
 
@@ -363,14 +364,17 @@ def _add_sweep(commands: Any) -> None:
     space.add_argument(
         "--choice", nargs="+", action="append", metavar="NAME", help="a name and its options; a,b is a list"
     )
-    space.add_argument("--points", nargs="+", metavar="NAME=N", help="a grid: how many values of each number")
+    space.add_argument("--points", **more, metavar="NAME=N", help="a grid: how many values of each number")
     space.add_argument("--random", type=_count, metavar="N", help="N random trials in place of a grid")
     space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the random trials (0)")
     run = sweep.add_argument_group("the run")
     run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
     run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
     run.add_argument("--width", type=_count, metavar="W", help="trials side by side on a device (measured)")
-    run.add_argument("--convolution", nargs="+", metavar="WHAT=WAY", help="outputs=xla, images=…, kernel=… (measured)")
+    run.add_argument(
+        "--convolution", **more, metavar="WHAT=WAY",
+        help="kernel=im2col, … (measured where the run is long enough); see: jaxopt-intro list convolutions",
+    )  # fmt: skip
 
 
 def _count(text: str) -> int:

@@ -152,7 +152,7 @@ def named(function: Callable[..., Any], name: str, /, **options: Any) -> Callabl
         'near'
     """
     partial = functools.partial(function, **options)
-    partial.__name__ = name  # type: ignore[attr-defined]
+    partial.__name__, partial.__doc__ = name, function.__doc__  # type: ignore[attr-defined]
     return partial
 
 

@@ -205,15 +205,15 @@ def _cell(value: Any) -> str:
 
 def _convolutions(group: dict[str, Any]) -> list[str]:
     """How a group's convolutions are computed: a line for each kind, and one for those outside of the fast set."""
-    lines, words = [], ("convolution", "input gradient", "kernel gradient")
-    for word in words:
+    lines, words = [], {"convolution": "outputs", "input gradient": "images", "kernel gradient": "kernel"}
+    for word, option in words.items():
         own = [choice for choice in group["convolutions"] if choice["what"].startswith(word)]
         names = sorted({choice["name"] for choice in own})
         reasons = sorted({choice["why"] for choice in own})
         held = max((choice["buffer"] for choice in own), default=0)
         patches = f", {held / 2**20:.0f} MiB of patches" if held >= 2**20 else ""
         if own:
-            lines.append(f"{len(own)} x {word}: {', '.join(names)} ({', '.join(reasons)}{patches})")
+            lines.append(f"{len(own)} x {word} ({option}): {', '.join(names)} ({', '.join(reasons)}{patches})")
     others = group["other_convolutions"]
     lines += [f"{len(others)} x XLA's own convolution, outside of the fast set: {others[0]}"] if others else []
     return lines
@@ -229,6 +229,8 @@ def listing(what: str) -> list[str]:
         >>> listing("stopping")[0][:16]
         'early_stopping  '
     """
+    if what == "convolutions":
+        return _ways()
     table, lines = _table(what), []
     wide = max(map(len, table))
     for name in sorted(table):
@@ -304,6 +306,18 @@ def _table(what: str) -> dict[str, Any]:
         "models": models.MODELS,
         "metrics": {name: metric.function for name, metric in metrics.METRICS.items()},
     }[what]
+
+
+def _ways() -> list[str]:
+    from jaxopt_intro.models.layers import lowering
+
+    lines = [f"{what}={name}" for what, ways in lowering.WAYS.items() for name in ways]
+    wide, said = max(map(len, lines)), [lowering.said(name) for ways in lowering.WAYS.values() for name in ways]
+    return [
+        *(f"{line:<{wide}}  {words}" for line, words in zip(lines, said, strict=True)),
+        'as --convolution takes them, a name of several words in quotes: --convolution kernel=im2col "outputs=xla row";',
+        'members side by side go one after the other by "in turn" behind a name: "kernel=forward 8 in turn"',
+    ]
 
 
 def _cost_of(name: str, make: Any) -> str:

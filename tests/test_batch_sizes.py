@@ -200,6 +200,11 @@ def test_an_inner_method_is_told_the_mean_gradient():
     assert all(a is b for a, b in seen)
 
 
+def test_a_schedule_of_a_batch_size_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="without a microbatch; expected one"):
+        staged(Space(learning_rate=0.1), schedule={"batch_size": "step_decay"}, microbatch=None)
+
+
 def test_a_batch_may_be_larger_than_the_split(tmp_path):
     space = Space(learning_rate=0.1, batch_size=60)
     assert np.isfinite(sweep(experiment(), space.grid(), directory=tmp_path / "run").score.item())

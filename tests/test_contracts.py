@@ -47,7 +47,9 @@ def test_every_kind_of_optimizer_passes(name):
     assert ("traceable", "learning_rate") in checked.contracts
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long) if n == "allcnnc" else n for n in models.MODELS]
+)
 def test_every_model_passes(name):
     make = models.MODELS[name]
     sizes = {size: v for size, v in SMALL.items() if size in routing.parameters(make)}

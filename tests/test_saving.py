@@ -19,6 +19,7 @@ from jaxopt_intro import (
     terminal,
     training,
 )
+from jaxopt_intro.contracts.measuring import compiled
 from jaxopt_intro.experiment.assembling import RECOMPUTED, assemble
 from jaxopt_intro.sweeps import planning
 from tests.small import DATA, of
@@ -32,9 +33,9 @@ SAVING = [{"recompute": True}, {"pieces": 2}, {"pieces": 5}, {"pieces": 30}]
 def steps(model, saving, *, optimizer=optimizers.sgd, count=3, numbers=None, **parts):
     made = training.make_training(model, losses.softmax_cross_entropy, optimizer, example=(X, Y), **saving, **parts)
     hparams = {"learning_rate": 0.1, **(numbers or {})}
-    state = made.init(jax.random.key(0), hparams)
+    state, step = made.init(jax.random.key(0), hparams), compiled(made.step)
     for _ in range(count):
-        state, info = jax.jit(made.step)(state, (X, Y), hparams)
+        state, info = step(state, (X, Y), hparams)
     return state, info
 
 
@@ -64,7 +65,7 @@ def test_recomputing_is_for_batch_norm_too_and_pieces_are_not():
     def gradients(**saving):
         made = training.make_training(model, losses.softmax_cross_entropy, optimizers.sgd, example=images, **saving)
 
-        @jax.jit
+        @compiled
         def first(key):
             return made.step(made.init(key, {"learning_rate": 0.1}), images, {"learning_rate": 0.1})[0]
 

@@ -221,9 +221,15 @@ def _workers_hold(assembly: Assembly, trial: Trial, finding: Finding) -> None:
 
 def _scheduled(parts: Sequence[routing.Part], experiment: Experiment, trial: Trial) -> dict[str, str]:
     """The canonical name of each number that has schedules; what an option of a choice has not is said with it."""
+    numbers = list(training.schedules_of(experiment.schedule))
     try:
-        return training.canonical_numbers(parts, list(training.schedules_of(experiment.schedule)))
+        return training.canonical_numbers(parts, numbers)
     except ValueError as error:
+        if "batch_size" in numbers and experiment.microbatch is None:
+            raise ValueError(
+                "schedule: got a schedule of the batch size without a microbatch; expected one, since only then the "
+                "batch size is a number. Add Experiment(microbatch=...), on the command line --microbatch 32."
+            ) from None
         if not trial.labels:
             raise
         raise ValueError(
@@ -292,7 +298,8 @@ def _whole_batches(experiment: Experiment, numbers: Mapping[str, Any], steps: in
     if numbers[name] % size:
         raise ValueError(
             f"got batch_size={numbers[name]:g} with microbatch={size}; expected a multiple of the microbatch, such as "
-            f"{size * max(1, round(numbers[name] / size))}. Sweep multiples: choice([{size}, {2 * size}, {4 * size}])."
+            f"{size * max(1, round(numbers[name] / size))}. Sweep multiples: choice([{size}, {2 * size}, {4 * size}]); "
+            f"on the command line: --choice batch_size {size} {2 * size} {4 * size}."
         )
     if numbers[name] > steps * size and name not in finding.scheduled.values():
         raise ValueError(

@@ -19,6 +19,7 @@ import pytest
 from flax import nnx
 
 from jaxopt_intro import losses, make_training, models, optimizers
+from jaxopt_intro.contracts.measuring import compiled
 from jaxopt_intro.models.layers.planning import _equations
 
 RANDOM = np.random.default_rng(0)
@@ -71,12 +72,12 @@ def trained(model, inputs, loss, targets=LABELS, steps=3):
     """A population of three learning rates, trained inside a loop, and its last losses."""
     made = make_training(model, loss, optimizers.sgd, example=(inputs, targets))
     hparams = {"learning_rate": jnp.array([0.0, 0.01, 0.02])}
-    state = jax.jit(jax.vmap(made.init, (None, 0)))(jax.random.key(0), hparams)
+    state = compiled(jax.vmap(made.init, (None, 0)))(jax.random.key(0), hparams)
 
     def body(state, _):
         return jax.vmap(made.step, (0, None, 0))(state, (inputs, targets), hparams)
 
-    state, info = jax.jit(lambda state: jax.lax.scan(body, state, length=steps))(state)
+    state, info = compiled(lambda state: jax.lax.scan(body, state, length=steps))(state)
     for leaf in jax.tree.leaves((state.params, state.model_state, info.loss)):
         assert np.isfinite(leaf).all()
     assert not np.allclose(info.update_norm[:, 1], 0)
@@ -89,7 +90,7 @@ def applied(model, inputs, train=False):
         params, state = model.init(key, inputs, {})
         return model.apply(params, state, inputs, train=train, key=jax.random.key(1), hparams={})
 
-    return jax.jit(run)(jax.random.key(0))
+    return compiled(run)(jax.random.key(0))
 
 
 def assert_near(a, b):

@@ -159,6 +159,28 @@ def test_the_usual_way_is_one_of_the_candidates(wanted, platform):
             assert lowering.usual(wanted, one, platform) in (every or ["xla", "xla in turn"])
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda model, x: layers.plan(Net, x), "plan: got Net; expected a Model"),
+        (lambda model, x: layers.plan(model, x, 0), "got width=0"),
+        (lambda model, x: layers.plan(model, x, 2.5), "got width=2.5"),
+        (lambda model, x: layers.plan(model, x[:0]), "no examples"),
+        (lambda model, x: layers.planned(model, {"kernel": "im2col"}), "got a plan of type dict"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(call, said):
+    with pytest.raises(ValueError, match=said):
+        call(models.convnet(outputs=3), jnp.ones((2, 8, 8)))
+
+
+def test_every_way_is_said():
+    lines = terminal.listing("convolutions")
+    for what, ways in lowering.WAYS.items():
+        for name in ways:
+            assert any(line.startswith(f"{what}={name} ") for line in lines)
+
+
 # The adapters.
 
 
@@ -232,8 +254,8 @@ def test_a_sweep_says_how_convolutions_were_computed(run, capsys):
     assert receipt["groups"][0]["convolutions"] == plan["convolutions"]
     terminal.Terminal().receipt(receipt, {})
     said = capsys.readouterr().out
-    assert "x kernel gradient: im2col (forced" in said
-    assert "x convolution: " in said
+    assert "x kernel gradient (kernel): im2col (forced" in said
+    assert "x convolution (outputs): " in said
 
 
 def test_a_run_that_goes_on_computes_as_it_did(run):

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxopt_intro import Experiment, Space, models, sweep
+from jaxopt_intro.contracts.measuring import compiled
 from jaxopt_intro.experiment import grouping
 from jaxopt_intro.models.layers import BatchNorm
 from jaxopt_intro.models.layers.planning import _equations
@@ -52,7 +53,7 @@ def test_flop_counts_loops_and_batched_products():
 
 
 def started(model, images):
-    return jax.jit(lambda key: model.init(key, images, {})[0])(KEY)
+    return compiled(lambda key: model.init(key, images, {})[0])(KEY)
 
 
 def test_2c2d_starts_as_in_deepobs():
@@ -86,7 +87,7 @@ def test_inputs_that_are_no_images_are_refused(name):
 def test_stochastic_depth_of_the_resnet_rises_to_the_last_block():
     model = models.resnet(outputs=3, channels=(4, 4), blocks=1)
     images = jax.random.normal(KEY, (8, 6, 6, 1))
-    params, state = jax.jit(lambda key: model.init(key, images, {}))(KEY)
+    params, state = compiled(lambda key: model.init(key, images, {}))(KEY)
 
     @functools.partial(jax.jit, static_argnames="train")
     def outputs(rate, train=True, key=KEY):
@@ -168,14 +169,14 @@ def test_products_are_narrow_and_parameters_outputs_and_gradients_are_not(name):
     plain = models.MODELS[name](outputs=3, **({"channels": (4,)} if name == "resnet" else {}))
     narrow = models.with_compute_dtype(plain, "bfloat16")
     x = jax.random.normal(KEY, (4, 8, 8, 1))
-    params, state = jax.jit(lambda key: narrow.init(key, x, {}))(KEY)
+    params, state = compiled(lambda key: narrow.init(key, x, {}))(KEY)
 
     def loss(params, model):
         outputs, after = model.apply(params, state, x, train=True, key=KEY, hparams={})
         return jnp.mean(outputs**2), (outputs, after)
 
     def gradients(model):
-        return jax.jit(lambda p: jax.grad(loss, has_aux=True)(p, model))(params)
+        return compiled(lambda p: jax.grad(loss, has_aux=True)(p, model))(params)
 
     grads, (outputs, after) = gradients(narrow)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, grads, outputs, after))} == {jnp.dtype("float32")}

@@ -428,3 +428,27 @@ WAYS: dict[str, dict[str, Way]] = {
 """The ways to make each array, by name; the first is XLA's own. A number is of the examples that are taken at a time.
 
 XLA's own gradients are some 30 times slower than others inside a loop on a CPU: measuring one would take seconds."""
+
+_WORDS = {
+    "xla": "XLA's own",
+    "row": "with an output row more, which another library computes",
+    "wide": "neighbouring outputs at once, for few features",
+    "forward": "as XLA's forward convolution",
+    "im2col": "patches of the images, and one matrix product",
+    "rows": "the same, a kernel row at a time",
+}
+
+
+def said(name: str) -> str:
+    """Returns the name of a way in words.
+
+    Examples:
+        >>> said("forward 8")
+        "as XLA's forward convolution, 8 examples at a time"
+    """
+    first, *rest = name.split(" ")
+    if rest[1:] == ["wide"]:
+        return f"{_WORDS[first]}, {rest[0]} {_WORDS['wide']}"
+    return ", ".join(
+        [_WORDS[first], *(f"{part} examples at a time" if part.isdigit() else _WORDS[part] for part in rest)]
+    )

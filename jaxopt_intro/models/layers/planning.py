@@ -89,7 +89,16 @@ def planned(model: Model, plan: Plan) -> Model:
     Args:
         model: The model.
         plan: Of `plan`, or of `plan_for`.
+
+    Raises:
+        ValueError: The model or the plan is none.
     """
+    _model(model, "planned")
+    if not isinstance(plan, Plan):
+        raise ValueError(
+            f"planned: got a plan of type {type(plan).__name__}; expected one of layers.plan(model, batch, width). "
+            'Ways are forced there: force={"kernel": "im2col"}.'
+        )
 
     def within(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -118,7 +127,7 @@ def plan(model: Model, batch: Batch | PyTree, width: int = 1, **options: Any) ->
         The plan; printed, it says what was chosen, and why.
 
     Raises:
-        ValueError: A forced way is not known.
+        ValueError: A forced way is not known, or the model is none, or the width or the batch is empty.
 
     Examples:
         >>> from jaxopt_intro import models
@@ -126,7 +135,12 @@ def plan(model: Model, batch: Batch | PyTree, width: int = 1, **options: Any) ->
         >>> [choice.name for choice in found.choices if choice.what.startswith("convolution")]
         ['rows']
     """
+    _model(model, "plan")
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"plan: got width={width!r}; expected a whole number of at least 1.")
     inputs = batch[0] if isinstance(batch, tuple) else batch
+    if 0 in {len(leaf) for leaf in jax.tree.leaves(inputs)}:
+        raise ValueError("plan: got a batch of no examples; expected at least one, since shapes decide.")
 
     def loss(params: PyTree, state: PyTree, x: PyTree, key: Array) -> Array:
         outputs, _ = model.apply(params, state, x, train=True, key=key, hparams={})
@@ -141,6 +155,15 @@ def plan(model: Model, batch: Batch | PyTree, width: int = 1, **options: Any) ->
 
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), width))
     return plan_for(gradients, keys, jax.tree.map(_shape_of, inputs), **options)
+
+
+def _model(model: Any, function: str) -> None:
+    if not isinstance(model, Model):
+        name = getattr(model, "__name__", type(model).__name__)
+        raise ValueError(
+            f"{function}: got {name}; expected a Model, such as models.resnet(outputs=10). Of a Flax module: "
+            "models.from_nnx(Net) or models.from_linen(Net())."
+        )
 
 
 def plan_for(
