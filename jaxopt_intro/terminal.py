@@ -315,7 +315,7 @@ def _ways() -> list[str]:
     wide, said = max(map(len, lines)), [lowering.said(name) for ways in lowering.WAYS.values() for name in ways]
     return [
         *(f"{line:<{wide}}  {words}" for line, words in zip(lines, said, strict=True)),
-        'as --convolution takes them, a name of several words in quotes: --convolution kernel=im2col "outputs=xla row";',
+        'as --convolution takes them, a name of several words in quotes: kernel=im2col "outputs=xla row";',
         'members side by side go one after the other by "in turn" behind a name: "kernel=forward 8 in turn"',
     ]
 

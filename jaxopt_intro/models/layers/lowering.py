@@ -449,6 +449,5 @@ def said(name: str) -> str:
     first, *rest = name.split(" ")
     if rest[1:] == ["wide"]:
         return f"{_WORDS[first]}, {rest[0]} {_WORDS['wide']}"
-    return ", ".join(
-        [_WORDS[first], *(f"{part} examples at a time" if part.isdigit() else _WORDS[part] for part in rest)]
-    )
+    more = (f"{part} example{'s' * (part != '1')} at a time" if part.isdigit() else _WORDS[part] for part in rest)
+    return ", ".join([_WORDS[first], *more])
