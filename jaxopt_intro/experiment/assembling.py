@@ -255,8 +255,7 @@ def direction_of(experiment: Experiment, info: Info) -> tuple[str, str]:
     """
     names = [*_metrics(experiment, info), "loss"]
     objective = experiment.objective or ("accuracy" if "accuracy" in names else "loss")
-    known_name(objective, [*names, *(AVERAGE + name for name in names)], "objective")
-    metric = objective.removeprefix(AVERAGE)
+    metric = known_name(objective.removeprefix(AVERAGE), names, "objective")
     direction = experiment.direction or ("min" if metric == "loss" else None)
     if direction is None and metric in METRICS:
         direction = METRICS[metric].direction
