@@ -139,13 +139,15 @@ def assemble(
 
         return Training(lambda key, hparams: init(key, of_training(hparams)), step_of)
 
+    of_batches = "present" in routing.parameters(loss)  # whose value of an example depends on its batch
+
     def saving(words: str, pieces: int = 1, **how: Any) -> Lighter:
-        of_a_piece = functools.partial(evaluate, batch_size=experiment.step_size // pieces)
-        return Lighter(words, lambda: told(make(pieces=pieces, **how).step), of_a_piece, stateless=pieces > 1)
+        fewer = functools.partial(evaluate, batch_size=experiment.step_size // pieces)
+        measure = evaluate if of_batches else fewer
+        return Lighter(words, lambda: told(make(pieces=pieces, **how).step), measure, stateless=pieces > 1)
 
     lighter = [saving(RECOMPUTED, recompute=True)]
-    # An example's loss is its own, and so is each worker's share of the batch.
-    if "present" not in routing.parameters(loss) and workers is None:
+    if not of_batches and workers is None:  # a worker's share of a batch is no whole number of pieces
         for pieces in _divisors(experiment.step_size):
             lighter.append(saving(f"gradients of {pieces} pieces of a batch, one after the other", pieces))
     early = stopping if roles["stopping"] else None

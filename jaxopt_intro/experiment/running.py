@@ -299,7 +299,9 @@ def _test_chosen(
         state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
         if evaluate is None:
             begin = time.perf_counter()
-            evaluate = jax.jit(assembly.evaluate).lower(state, dataset.test, numbers).compile()
+            memory = session.plans[chosen.group].get("memory", "")
+            measure = next((way.evaluate for way in assembly.lighter if way.words == memory), assembly.evaluate)
+            evaluate = jax.jit(measure).lower(state, dataset.test, numbers).compile()
             session.compile_seconds += time.perf_counter() - begin
         kept = AVERAGE if job.objective.startswith(AVERAGE) else ""  # whose weights were kept
         measured = evaluate(state, dataset.test, numbers)

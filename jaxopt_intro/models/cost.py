@@ -10,6 +10,7 @@ import jax
 from jax.extend.core import jaxprs_in_params
 
 from jaxopt_intro.models.layers.geometry import Geometry
+from jaxopt_intro.models.layers.planning import equations
 from jaxopt_intro.typing import Hparams, Model, PyTree
 
 
@@ -67,7 +68,7 @@ def flop(function: Callable[..., Any], *args: Any) -> int:
     return _of(jax.make_jaxpr(function)(*args))
 
 
-def products(function: Callable[..., Any], *args: Any) -> list[tuple[Any, Any]]:
+def products(function: Callable[..., Any], *args: Any) -> list[tuple[Any, ...]]:
     """Returns the dtypes of the two operands of each matrix product and convolution of floats in a function.
 
     Args:
@@ -78,17 +79,9 @@ def products(function: Callable[..., Any], *args: Any) -> list[tuple[Any, Any]]:
         >>> products(lambda a, b: a @ b, jax.numpy.ones((2, 3)), jax.numpy.ones((3, 5)))
         [(dtype('float32'), dtype('float32'))]
     """
-    return _products(jax.make_jaxpr(function)(*args))
-
-
-def _products(program: Any) -> list[tuple[Any, Any]]:
-    found: list[tuple[Any, Any]] = []
-    for equation in getattr(program, "jaxpr", program).eqns:
-        found += [pair for inner in jaxprs_in_params(equation.params) for pair in _products(inner)]
-        if _is_product(equation):
-            first, second = (v.aval.dtype for v in equation.invars[:2])
-            found += [(first, second)] if jax.numpy.issubdtype(first, jax.numpy.floating) else []
-    return found
+    found = [e for e in equations(jax.make_jaxpr(function)(*args)) if _is_product(e)]
+    pairs = [tuple(v.aval.dtype for v in equation.invars[:2]) for equation in found]
+    return [pair for pair in pairs if jax.numpy.issubdtype(pair[0], jax.numpy.floating)]
 
 
 def _is_product(equation: Any) -> bool:

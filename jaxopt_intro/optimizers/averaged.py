@@ -10,7 +10,7 @@ import optax
 from jaxopt_intro.typing import PyTree
 
 
-def averaged_params(opt_state: PyTree, params: PyTree) -> PyTree:
+def averaged_params(opt_state: PyTree, params: PyTree, *, outermost: bool = False) -> PyTree:
     """Returns the average of the parameters that an optimizer's state holds, for evaluation.
 
     A state that holds an average of the parameters is a NamedTuple with a field called `average`, a tree like the
@@ -20,6 +20,7 @@ def averaged_params(opt_state: PyTree, params: PyTree) -> PyTree:
     Args:
         opt_state: The state of an optimizer.
         params: The parameters that it trains.
+        outermost: Of several averages of the same parameters, takes the outermost in place of refusing.
 
     Returns:
         The average, in the dtypes of the parameters. Where a mask leaves parameters out of it, they themselves.
@@ -48,7 +49,7 @@ def averaged_params(opt_state: PyTree, params: PyTree) -> PyTree:
 
     def chosen(own: Any, *averages: Any) -> Any:
         kept = [average for average in averages if not _is_left_out(average)]
-        if len(kept) > 1:
+        if len(kept) > 1 and not outermost:
             raise ValueError(
                 f"averaged_params: got a state with {len(kept)} averages of the same parameters, in {names}; expected "
                 "one of each. Take the state of one of them."

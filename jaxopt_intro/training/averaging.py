@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +14,6 @@ from jaxopt_intro.training.parts import parts_of
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree
 
 STATISTICS_BATCHES = 200
-
-
-class _Outermost(NamedTuple):
-    average: PyTree
 
 
 def averaged(
@@ -63,13 +58,9 @@ def averaged(
         >>> jax.tree.map(jnp.shape, averaged(model, state, batch, {}).params)
         {'dense': {'bias': (2,), 'kernel': (2, 2)}}
     """
-    held = averaging_states(state.opt_state)
-    if not held:
+    if not averaging_states(state.opt_state):
         return None
-    try:
-        params, model_state = averaged_params(state.opt_state, state.params), state.model_state
-    except ValueError:  # several of the same parameters
-        params, model_state = averaged_params(_Outermost(held[0].average), state.params), state.model_state
+    params, model_state = averaged_params(state.opt_state, state.params, outermost=True), state.model_state
     if not jax.tree.leaves(model_state):
         return state._replace(params=params)
     parts = parts_of([("model", model)])

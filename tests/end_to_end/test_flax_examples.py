@@ -20,7 +20,7 @@ from flax import nnx
 
 from jaxopt_intro import losses, make_training, models, optimizers
 from jaxopt_intro.contracts.measuring import compiled
-from jaxopt_intro.models.layers.planning import _equations
+from jaxopt_intro.models.layers.planning import equations
 
 RANDOM = np.random.default_rng(0)
 LABELS = jnp.asarray(RANDOM.integers(0, 5, 8), jnp.int32)
@@ -107,7 +107,7 @@ def convolutions(model, inputs):
     program = jax.make_jaxpr(outputs)(params, state)
     return [
         e.primitive.name
-        for e in _equations(program.jaxpr)
+        for e in equations(program.jaxpr)
         if "convolution" in e.primitive.name or "conv_" in e.primitive.name
     ]
 

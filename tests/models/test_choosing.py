@@ -112,7 +112,7 @@ def test_ways_that_are_not_known_are_refused(ways):
 
 def ways_in(function, *args):
     """The ways that are compiled into a program, by array."""
-    plans = [e.params["plan"] for e in planning._equations(jax.make_jaxpr(function)(*args).jaxpr) if "plan" in e.params]
+    plans = [e.params["plan"] for e in planning.equations(jax.make_jaxpr(function)(*args).jaxpr) if "plan" in e.params]
     return {choice.name for held in plans if held is not None for choice in held.plan.choices}
 
 
@@ -205,7 +205,7 @@ def primitives(model):
     images = jnp.ones((2, 6, 6, 1))
     params, state = model.init(jax.random.key(0), images, {})
     program = jax.make_jaxpr(lambda p: model.apply(p, state, images, train=True, key=None, hparams={})[0])(params)
-    return {e.primitive.name for e in planning._equations(program.jaxpr)}
+    return {e.primitive.name for e in planning.equations(program.jaxpr)}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jaxopt_intro import Experiment, Space, models, sweep
 from jaxopt_intro.contracts.measuring import compiled
 from jaxopt_intro.experiment import grouping
 from jaxopt_intro.models.layers import BatchNorm
-from jaxopt_intro.models.layers.planning import _equations
+from jaxopt_intro.models.layers.planning import equations
 from tests.small import DATA
 
 MNIST, CIFAR = jnp.ones((1, 28, 28)), jnp.ones((1, 32, 32, 3))
@@ -183,7 +183,7 @@ def test_products_are_narrow_and_parameters_outputs_and_gradients_are_not(name):
     exact = gradients(plain)[1]
     np.testing.assert_allclose(outputs, exact[0], atol=0.05 * float(jnp.max(jnp.abs(exact[0]))))
     program = jax.make_jaxpr(lambda p: loss(p, narrow)[0])(params)
-    products = [e for e in _equations(program.jaxpr) if e.primitive.name in ("dot_general", "convolution")]
+    products = [e for e in equations(program.jaxpr) if e.primitive.name in ("dot_general", "convolution")]
     assert products
     assert {v.aval.dtype for e in products for v in e.invars} == {jnp.dtype("bfloat16")}
 

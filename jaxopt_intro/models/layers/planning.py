@@ -270,7 +270,7 @@ def _found(program: Any) -> tuple[list[tuple[str, Geometry, Any, Any]], list[str
     ours: dict[str, tuple[str, Geometry, Any, Any]] = {}
     others: dict[str, None] = {}
     by_name = {word.replace(" ", "_"): wanted for wanted, word in WORDS.items()}
-    for equation in _equations(getattr(program, "jaxpr", program)):
+    for equation in equations(program):
         name, params = equation.primitive.name, equation.params
         if name in by_name and isinstance(params.get("geometry"), Geometry):
             one = (by_name[name], params["geometry"], equation.invars[0].aval.dtype, params["precision"])
@@ -281,11 +281,20 @@ def _found(program: Any) -> tuple[list[tuple[str, Geometry, Any, Any]], list[str
     return list(ours.values()), list(others)
 
 
-def _equations(program: Any) -> Iterator[Any]:
-    for equation in program.eqns:
+def equations(program: Any) -> Iterator[Any]:
+    """Yields the equations of a program, and of those inside them.
+
+    Args:
+        program: A jaxpr, closed or not.
+
+    Examples:
+        >>> [e.primitive.name for e in equations(jax.make_jaxpr(jax.jit(jnp.sin))(1.0))]
+        ['jit', 'sin']
+    """
+    for equation in getattr(program, "jaxpr", program).eqns:
         yield equation
         for inner in jaxprs_in_params(equation.params):
-            yield from _equations(getattr(inner, "jaxpr", inner))
+            yield from equations(inner)
 
 
 def _possible(wanted: str, geometry: Geometry, dtype: Any, device: Any, memory: int | None) -> list[str]:
@@ -299,7 +308,7 @@ def _possible(wanted: str, geometry: Geometry, dtype: Any, device: Any, memory: 
 def _measured(
     wanted: str, names: Sequence[str], geometry: Geometry, dtype: Any, precision: Any, device: Any
 ) -> dict[str, float]:
-    """Microseconds of each way, inside a loop; one that fails, for lack of memory, takes for ever."""
+    """Microseconds of each way, inside a loop; one that fails, of memory or since XLA has it not, takes for ever."""
     random = np.random.default_rng(0)
     shapes = [geometry.shape(array) for array in OPERANDS[wanted]]
     operands = [jax.device_put(random.standard_normal(s, np.float32).astype(dtype), device) for s in shapes]
