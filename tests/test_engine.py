@@ -271,7 +271,7 @@ def keep_all(directory, tiles, *, keep, seeds, direction="max"):
         keeper = Keeper(session, types.SimpleNamespace(direction=direction, keep=keep))
         for tile in tiles:
             lanes = lanes_of([sign * score for _, _, score, _ in tile], [step for *_, step in tile])
-            keeper.finish([Asked(trial, seed) for trial, seed, *_ in tile], lanes, [3, 3])
+            keeper.finish([Asked(trial, seed) for trial, seed, *_ in tile], lanes, [3, 3], 2)
     on_disk = weights(directory)
     recorded = {}
     for record in of(directory, "weights"):

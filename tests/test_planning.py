@@ -36,8 +36,7 @@ def choose(seconds_per_step, *, members=64, steps=100_000, round_steps=100, prog
     """A plan where a step of a tile of width W takes `seconds_per_step(W)`."""
     return planning.choose(
         programs or FakePrograms(),
-        members=members,
-        steps=steps,
+        stages=[(members, steps)],
         round_steps=round_steps,
         probe=lambda width, length: seconds_per_step(width) * length,
         **asked,

@@ -25,7 +25,7 @@ from jaxopt_intro.optimizers.wrappers import WRAPPERS, batches
 from jaxopt_intro.regularizers import INPUT_PENALTIES, PENALTIES, PROJECTIONS, PROXIMAL, STOPPING, EarlyStopping
 from jaxopt_intro.routing import Part
 from jaxopt_intro.schedules import SCHEDULES
-from jaxopt_intro.sweeps.engine import Lighter
+from jaxopt_intro.sweeps.job import Lighter
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.training import TrainState
 from jaxopt_intro.training.workers import WORKERS

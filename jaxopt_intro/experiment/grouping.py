@@ -30,7 +30,7 @@ from jaxopt_intro.experiment.assembling import (
 from jaxopt_intro.experiment.targets import check_targets
 from jaxopt_intro.models import refuse_wide_products
 from jaxopt_intro.sweeps import doctor, identity
-from jaxopt_intro.sweeps.engine import Group, Member
+from jaxopt_intro.sweeps.job import Group, Member
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.space import Trial
 

@@ -26,7 +26,7 @@ from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.sweeps import engine, keeping
-from jaxopt_intro.sweeps.engine import Group, Job
+from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.space import Space, Trial, unique

@@ -24,7 +24,7 @@ def save(directory: Path, tree: PyTree) -> None:
     """
     import orbax.checkpoint as ocp
 
-    leaves = {name: np.asarray(_untyped(leaf)) for name, leaf in trees.named_leaves(tree).items()}
+    leaves = {name: np.asarray(leaf) for name, leaf in trees.named_leaves(untyped(tree)).items()}
     stored = {quote(name, safe=""): leaf for name, leaf in leaves.items() if leaf.size}  # Orbax refuses empty ones
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(directory.absolute(), stored)
@@ -35,8 +35,8 @@ def load(directory: Path, like: PyTree) -> PyTree:
 
     Args:
         directory: The checkpoint.
-        like: A tree of the same structure; it says which leaves are random keys and which NumPy arrays, and holds those
-            without elements.
+        like: A tree of the same structure, of arrays or their shapes; it says which leaves are random keys and which
+            NumPy arrays, and which have no elements.
 
     Returns:
         The tree: NumPy arrays where `like` has them, so that float64 stays, all others on the default device.
@@ -45,10 +45,30 @@ def load(directory: Path, like: PyTree) -> PyTree:
 
     with ocp.StandardCheckpointer() as checkpointer:
         stored = checkpointer.restore(directory.absolute())
-    empty = {name: _untyped(leaf) for name, leaf in trees.named_leaves(like).items() if not leaf.size}
+    empty = {n: np.zeros(leaf.shape, leaf.dtype) for n, leaf in trees.named_leaves(like).items() if not leaf.size}
     leaves = empty | {unquote(name): leaf for name, leaf in stored.items()}
     loaded = trees.from_named_leaves(like, leaves)
-    return jax.tree.map(lambda leaf, kind: _typed(np.asarray(leaf), kind), loaded, like)
+    return typed(jax.tree.map(np.asarray, loaded), like)
+
+
+def untyped(tree: PyTree) -> PyTree:
+    """Returns a tree whose random keys are their data, so that NumPy can hold it."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def typed(tree: PyTree, like: PyTree) -> PyTree:
+    """Returns host arrays as device arrays, with random keys where `like` has them; NumPy arrays where it has those."""
+    return jax.tree.map(_typed, tree, like)
+
+
+def host_like(like: PyTree, count: int) -> PyTree:
+    """Returns a tree of NumPy arrays that says to `load` that all leaves are to stay on the host.
+
+    Args:
+        like: The shapes of lanes, with a leading axis.
+        count: How many lanes are stored.
+    """
+    return jax.tree.map(lambda x: np.zeros(1, bool) if x.size else np.zeros((count, *x.shape[1:]), x.dtype), like)
 
 
 def save_weights(path: Path, params: PyTree, model_state: PyTree) -> None:
@@ -94,10 +114,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _untyped(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _typed(leaf: np.ndarray, like: Any) -> Any:

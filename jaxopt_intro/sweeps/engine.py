@@ -1,150 +1,31 @@
-"""Runs a job: groups one after another, tile by tile, the host one round behind the device.
+"""Runs a job: tile after tile, each of members that are equally far, until every member has ended.
 
 A kill at any moment costs at most the work since the last checkpoint, and changes no bit of any result: the width is
-frozen in the journal, and a lane depends on nothing but its own numbers, seed and batches.
+frozen in the journal, a lane depends on nothing but its own numbers, seed and batches, and a pruner's verdicts, which
+depend on other trials, are reached again in the same order.
 """
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxopt_intro.data import batching
-from jaxopt_intro.regularizers.stopping import EarlyStopping
-from jaxopt_intro.sweeps import checkpoint, planning, sharding
+from jaxopt_intro.sweeps import checkpoint, field, tiles
+from jaxopt_intro.sweeps.field import Field, Queue
+from jaxopt_intro.sweeps.job import Group, Job, Member, Pair
+from jaxopt_intro.sweeps.judging import Judge
 from jaxopt_intro.sweeps.keeping import Keeper
-from jaxopt_intro.sweeps.planning import Plan, Programs
-from jaxopt_intro.sweeps.population import Lane, make_tile, stack_hparams
+from jaxopt_intro.sweeps.population import Lane
+from jaxopt_intro.sweeps.pruning import Verdict
+from jaxopt_intro.sweeps.readying import Ready, make_ready
 from jaxopt_intro.sweeps.session import Session
-from jaxopt_intro.sweeps.sharding import Devices
-from jaxopt_intro.typing import Array, Batch, Training
+from jaxopt_intro.sweeps.tiles import End, Start
+from jaxopt_intro.typing import PyTree
 
-
-class Member(NamedTuple):
-    """A trial with one of its seeds: what a lane trains."""
-
-    trial: str
-    seed: int
-    hparams: Mapping[str, float]
-
-
-class Lighter(NamedTuple):
-    """A way to train the same in less memory, for what does not fit.
-
-    Attributes:
-        words: How, for the plan and the receipt.
-        make: Makes the training.
-        evaluate: Its evaluation, of fewer examples at a time.
-        stateless: Whether it is for models without a state alone: batch statistics are of whole batches.
-    """
-
-    words: str
-    make: Callable[[], Training]
-    evaluate: Callable[..., dict[str, Array]]
-    stateless: bool
-
-
-class Group(NamedTuple):
-    """The members that share one program.
-
-    Attributes:
-        id: A hash of the choices.
-        title: The choices in words.
-        training: The training of one member.
-        evaluate: `(state, data, hparams) -> metrics` of one member.
-        stopping: `hparams -> early stopping` of one member, or None.
-        average: `(state, train, hparams) -> state` at the average of its parameters, or None where there is none.
-        lighter: Ways to train in less memory, tried in order where one lane does not fit.
-        members: Trials crossed with seeds, in the order asked.
-        batch_size: Examples in a batch.
-        rounds: Steps from one validation to the next: an epoch's, or what is left of one at the end.
-    """
-
-    id: str
-    title: str
-    training: Training
-    evaluate: Callable[..., dict[str, Array]]
-    stopping: Callable[..., EarlyStopping] | None
-    average: Callable[..., Any] | None
-    lighter: Sequence[Lighter]
-    members: list[Member]
-    batch_size: int
-    rounds: list[int]
-
-
-class Job(NamedTuple):
-    """Everything that the engine needs.
-
-    Attributes:
-        groups: The groups.
-        train: The training split.
-        valid: The validation split.
-        data_seed: Decides the batches' order.
-        vary_batches: Whether every seed has an order of its own.
-        objective: The metric that decides, as the evaluation names it.
-        direction: "max" or "min".
-        keep: How many trials' weights are kept.
-        width: The width of a device's tile, or None to measure.
-        convolutions: The way of every "outputs", "images" or "kernel" of a convolution that can have it, or None.
-    """
-
-    groups: list[Group]
-    train: Batch
-    valid: Batch
-    data_seed: int
-    vary_batches: bool
-    objective: str
-    direction: str
-    keep: int
-    width: int | None
-    convolutions: Mapping[str, str] | None = None
-
-
-class Compiled(NamedTuple):
-    """The compiled functions of the chosen width; `segment` by its number of steps."""
-
-    init: Callable[..., Lane]
-    segment: dict[int, Callable[..., Any]]
-    validate: Callable[..., Any]
-
-
-class Ready(NamedTuple):
-    """A group that can be run.
-
-    Attributes:
-        group: The group.
-        plan: Its plan.
-        devices: Those that train a tile each.
-        compiled: Its programs.
-        train: The training split, on every device.
-        valid: The validation split, on every device.
-    """
-
-    group: Group
-    plan: Plan
-    devices: Devices
-    compiled: Compiled
-    train: Batch
-    valid: Batch
-
-    @property
-    def lanes(self) -> int:
-        """How many members train at once: D tiles of W lanes."""
-        return self.devices.count * self.plan.width
-
-
-class Start(NamedTuple):
-    """Where tiles begin: at their very start, or where a checkpoint was taken."""
-
-    lanes: Lane
-    round: int = 0
-    piece: int = 0
-    totals: dict[str, np.ndarray] | None = None
+UNDECIDED = "nobody said that it goes on"
 
 
 def run(job: Job, session: Session) -> None:
@@ -157,269 +38,272 @@ def run(job: Job, session: Session) -> None:
     Raises:
         KeyboardInterrupt: A signal asked to stop; the running tile is checkpointed.
     """
-    keeper = Keeper(session, job)
-    session.total = sum(len(group.members) * len(group.rounds) for group in job.groups)
-    ended = [(m, group) for group in job.groups for m in group.members if (m.trial, m.seed) in session.ended]
-    session.done = sum(len(group.rounds) for _, group in ended)
-    session.members, session.finished = sum(len(group.members) for group in job.groups), len(ended)
-    session.finished_before = len(ended)
-    for group in sorted(job.groups, key=lambda g: not _is_of(session.checkpoint, g)):  # the interrupted one first
-        if any((m.trial, m.seed) not in session.ended for m in group.members):
-            _run_group(job, session, keeper, group)
-            session.flush()
+    engine = Engine(job, session)
+    engine.go_on()
+    while not session.over and engine.advance():
+        pass
+    session.flush()
+    engine.end_all(session.over or UNDECIDED)
+    session.drop_checkpoint(always=job.pruner is not None)
 
 
-def _run_group(job: Job, session: Session, keeper: Keeper, group: Group) -> None:
-    devices = Devices(min(len(sharding.available()), len(group.members)))
-    train, valid = jax.device_put((job.train, job.valid), devices.copies)
-    programs, plan = _planned(job, session, group, train, valid, devices)
-    session.notify(group.title, f"compiling {plan.width * devices.count} side by side")
-    compiled = Compiled(
-        programs.init(plan.width),
-        {n: programs.segment(plan.width, n) for r in group.rounds for n in planning.lengths(r, plan.segment)},
-        programs.validate(plan.width),
-    )
-    session.compile_seconds += programs.seconds
-    ready = Ready(group, plan, devices, compiled, train, valid)
-    saved = session.checkpoint if _is_of(session.checkpoint, group) else None
-    begun: list[Member] = []
-    if saved is not None:
-        begun = _members_of(saved, group)
-        for members, start in _go_on(session, ready, saved, begun):
-            _run_tiles(job, session, keeper, ready, members, start)
-    pending = [m for m in group.members if m not in begun and (m.trial, m.seed) not in session.ended]
-    for members in _tiles(job, pending, ready.lanes):
-        _run_tiles(job, session, keeper, ready, members, Start(_fresh(ready, members)))
+class Engine:
+    """What a run needs from one tile to the next.
 
+    Args:
+        job: What to train.
+        session: The journal, the clock, and what earlier sessions did.
+    """
 
-def _is_of(saved: dict[str, Any] | None, group: Group) -> bool:
-    """Whether a checkpoint is of a tile of this group whose members are all asked for again."""
-    asked = {(m.trial, m.seed) for m in group.members}
-    return saved is not None and saved["group"] == group.id and asked.issuperset(map(tuple, saved["members"]))
+    def __init__(self, job: Job, session: Session):
+        self._job, self._session = job, session
+        self._field, self._keeper = Field(job), Keeper(session, job)
+        self._judge = Judge(job, session, self._field) if job.pruner else None
+        self._ready: dict[str, Ready] = {}
+        self._exhausted = job.source is None
+        self._told: set[str] = set()
+        self._asks = 0
+        self._ended: set[Pair] = set()
 
+    # -- where earlier sessions stopped ----------------------------------------------------------------------------
 
-def _members_of(saved: dict[str, Any], group: Group) -> list[Member]:
-    """The members of a checkpoint's tiles, in their order."""
-    by_name = {(m.trial, m.seed): m for m in group.members}
-    return [by_name[trial, seed] for trial, seed in saved["members"]]
+    def go_on(self) -> None:
+        """Takes in the members that are known and what was decided of them, and finishes the tile that was running."""
+        session, saved = self._session, self._session.checkpoint
+        known = session.consistent if self._judge else session.latest()  # of later verdicts all is reached again
+        self._ended = known.ended
+        self._field.add(self._job.groups, self._ended)
+        for asked in session.asks[: known.asks]:
+            self._ask(asked["count"], asked["told"])
+        ended = [pair for pair in self._field.members if pair in self._ended]
+        session.finished = session.finished_before = len(ended)
+        session.done = sum(len(self._field.group_of(trial).rounds) for trial, _ in ended)
+        self._count()
+        running = self._restored(saved) if saved and self._knows(saved) else []
+        if self._judge:
+            for record in session.updates[: known.updates]:
+                self._carry_out(self._judge.again(record), replayed=True)
+        self._enter()
+        self._field.remove([member for members, _ in running for member in members])
+        for members, start in running:
+            self._run(self._readied(self._field.group_of(members[0].trial)), members, start)
 
+    def _knows(self, saved: dict[str, Any]) -> bool:
+        """Whether all members of a checkpoint are asked for again."""
+        pairs = [tuple(pair) for own in (saved["members"], *saved["parked"].values()) for pair in own]
+        return self._field.members.keys() >= set(pairs)
 
-def _planned(
-    job: Job, session: Session, group: Group, train: Batch, valid: Batch, devices: Devices
-) -> tuple[Programs, Plan]:
-    """The plan, and the programs to carry it out: those of the first training of which one lane fits in memory."""
-    past, refused = session.plans.get(group.id, {}), None
-    plain = Lighter("", lambda: group.training, group.evaluate, stateless=False)
-    for memory, make, evaluate, stateless in (plain, *group.lighter):
-        if past.get("memory", "") != memory if past else stateless and _has_state(group):
-            continue
-        tile = functools.partial(
-            make_tile, make(), evaluate, objective=job.objective, direction=job.direction,
-            stopping=group.stopping, average=group.average,
-        )  # fmt: skip
-        numbers = sorted(group.members[0].hparams)
-        programs = Programs(
-            lambda width, tile=tile: tile(width=width), numbers, train, valid, group.batch_size, devices,
-            member_steps=len(group.members) * sum(group.rounds), force=job.convolutions,
-            known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
-            notify=lambda text: session.notify(group.title, text),
-        )  # fmt: skip
+    def _restored(self, saved: dict[str, Any]) -> list[tuple[list[Member], Start]]:
+        """The running tile of a checkpoint, in as many parts as it needs now: there may be fewer devices than then."""
+        ready = self._readied(self._field.groups[saved["group"]])
+        likes = {name: self._readied(self._field.groups[name.rpartition("-")[0]]).like for name in saved["parked"]}
+        like = {
+            "lanes": ready.like,
+            "totals": {name: np.zeros(0) for name in saved["totals"]},
+            "parked": {n: checkpoint.host_like(of_group, len(saved["parked"][n])) for n, of_group in likes.items()},
+        }
+        # Loaded whole, before a part of it runs: the next checkpoint removes this one.
+        stored = checkpoint.load(self._session.directory / saved["path"], like)
+        self._field.restore(saved["parked"], stored["parked"])
+        self._session.done += sum(int(name.rpartition("-")[2]) * len(own) for name, own in saved["parked"].items())
+        self._field.waiting = {}
+        for trial, seed, value in saved["waiting"]:
+            self._field.waiting.setdefault(trial, {})[trial, seed] = value
+        begun = [self._field.members[trial, seed] for trial, seed in saved["members"]]
+        parts = []
+        for first in range(0, len(begun), ready.lanes):
+            rows = np.minimum(first + np.arange(ready.lanes), len(begun) - 1)
+            lanes = jax.device_put(jax.tree.map(lambda x, r=rows: x[r], stored["lanes"]), ready.devices.lanes)
+            totals = {name: np.asarray(value, np.float64)[rows] for name, value in stored["totals"].items()}
+            members = begun[first : first + ready.lanes]
+            parts.append((members, Start(lanes, saved["round"], saved["piece"], totals or None)))
+            self._session.done += len(members) * saved["round"]
+        return parts
+
+    # -- one tile after the other ----------------------------------------------------------------------------------
+
+    def advance(self) -> bool:
+        """Runs the next tile, or decides who goes on; returns whether there was anything to do."""
+        queue = self._next()
+        if queue is None:
+            self._session.flush()
+            return self._more() or self._settled()
+        ready = self._readied(self._field.groups[queue.group])
+        members = self._field.take(queue, ready.lanes)
+        waiting = self._field.lanes(members, ready.lanes)
+        if waiting is None:
+            start = Start(tiles.fresh(ready, members))
+        else:
+            lanes = jax.device_put(checkpoint.typed(waiting, ready.like), ready.devices.lanes)
+            start = Start(lanes, queue.round)
+        self._run(ready, members, start)
+        return True
+
+    def _next(self) -> Queue | None:
+        """The queue of the next tile.
+
+        Without a pruner the groups come one after the other. With one, full tiles come first, those that are farthest
+        before others, then new members, and the tiles that nothing can fill any more last.
+        """
+        queues = self._field.queues()
+        if not self._judge or not queues:
+            return next(iter(queues), None)
+        for queue in sorted(queues, key=lambda q: -q.round):
+            if queue.group in self._ready and queues[queue] >= self._ready[queue.group].lanes:
+                return queue
+        new = [queue for queue in queues if queue.group not in self._ready]
+        if new:
+            return new[0]
+        if not self._exhausted and self._more():
+            return self._next()
+        return min(queues, key=lambda queue: queue.round)
+
+    def _run(self, ready: Ready, members: Sequence[Member], start: Start) -> None:
+        until = min(self._field.target(m.trial) for m in members)
         try:
-            return programs, _plan(job, session, group, programs, train, devices, memory)
-        except MemoryError as error:
-            if job.width is not None and job.width > 1:  # which the user can mend
-                raise
-            refused = refused or error
-            session.notify(group.title, "one does not fit in memory: trying in less")
-    raise refused or MemoryError(f"{group.title}: no training of this run's plan: {past.get('memory')!r}")
+            end = tiles.run_tile(self._job, self._session, ready, members, start, until, self._save)
+        except tiles.TooWide as error:
+            if ready.plan.width == 1 or self._job.width is not None:
+                raise MemoryError(
+                    f"{ready.group.title or 'all trials'}: {ready.lanes} side by side did not fit in memory: {error}. "
+                    "Use a smaller width, batch_size or microbatch."
+                ) from error
+            self._ready[ready.group.id] = ready.narrower()
+            for trial in dict.fromkeys(m.trial for m in members):
+                self._field.send(trial, self._field.target(trial))
+            return
+        group = ready.group
+        if not self._judge and not self._job.source and (end.round == len(group.rounds) or end.seen.over):
+            self._session.later(lambda: self._finish(group, members, end.lanes, end.round))
+            return
+        self._session.flush()
+        self._leave(ready, members, end)
 
+    def _leave(self, ready: Ready, members: Sequence[Member], end: End) -> None:
+        """Ends those members of a tile that are through, lets the others wait, and tells the pruner where they are."""
+        group, copies = ready.group, self._judge is not None and self._judge.copies
+        ended = (end.seen.stopped | end.seen.failed) & (not copies)
+        if end.round == len(group.rounds):
+            ended = np.ones(len(members), bool)
+        lanes = field.to_host(end.lanes)
+        self._field.park(members, lanes, end.round)
+        there = [i for i, m in enumerate(members) if ended[i] or self._field.target(m.trial) <= end.round]
+        values = self._judge.values(end, members, there) if self._judge else {}
+        through = [m for m, over in zip(members, ended, strict=True) if over]
+        if through:
+            self._finish(group, through, self._field.lanes(through, len(through)), end.round)
+        arrived = self._field.arrive(values)
+        for trial in dict.fromkeys(m.trial for m in members):  # those who have not arrived go on when a tile is free
+            if self._field.target(trial) > end.round:
+                self._field.send(trial, self._field.target(trial))
+        if self._judge and arrived:
+            self._carry_out(self._judge.report(self._judge.amount(group, end.round), arrived))
 
-def _has_state(group: Group) -> bool:
-    numbers = {name: np.float32(value) for name, value in group.members[0].hparams.items()}
-    state = jax.eval_shape(lambda: group.training.init(jax.random.key(0), numbers))
-    return bool(jax.tree.leaves(state.model_state))
+    def _finish(self, group: Group, members: Sequence[Member], lanes: Lane, number: int, reason: str = "") -> None:
+        self._keeper.finish(members, lanes, group.rounds, number, reason)
+        self._session.done += len(members) * (len(group.rounds) - number)
+        self._field.end(members)
+        if not self._judge:
+            self._session.drop_checkpoint()
 
+    def end_all(self, reason: str) -> None:
+        """Ends the members that are left, as pruned for a reason."""
+        for group, number, members in self._field.together(self._field.left()):
+            lanes = self._field.lanes(members, len(members))
+            self._finish(group, members, lanes, number, reason)
 
-def _plan(
-    job: Job, session: Session, group: Group, programs: Programs, train: Batch, devices: Devices, memory: str
-) -> Plan:
-    if group.id in session.plans:
-        past = session.plans[group.id]
-        session.plans[group.id] = {**past, "devices": devices.count}  # which may be others than then
-        rates = {int(width): rate for width, rate in past["rates"].items()}
-        return Plan(past["width"], past["segment"], rates, past["why"])
+    # -- verdicts and new members ----------------------------------------------------------------------------------
 
-    def probe(width: int, length: int) -> float:
-        (lanes, hparams), segment = programs.blank(width), programs.segment(width, length)
-        indices = _indices(job, group, train, 0, None)[:length]
-        seconds: list[float] = []
-        while len(seconds) < 2 or (len(seconds) < 5 and sum(seconds) < planning.PROBE_SECONDS):
-            begin = time.perf_counter()
-            lanes, totals = segment(lanes, hparams, train, indices)
-            jax.block_until_ready(totals)
-            seconds.append(time.perf_counter() - begin)
-        return min(seconds)
+    def _enter(self) -> None:
+        """Lets those begin that nobody has sent yet."""
+        new = self._field.unsent()
+        if self._judge and new:
+            self._carry_out(self._judge.enter(new))
+        for entrant in () if self._judge else new:
+            self._field.send(entrant.trial, len(self._field.group_of(entrant.trial).rounds))
 
-    plan = planning.choose(
-        programs,
-        members=len(group.members),
-        steps=sum(group.rounds),
-        round_steps=group.rounds[0],
-        probe=probe,
-        devices=devices.count,
-        width=job.width,
-        notify=lambda text: session.notify(group.title, text),
-    )
-    rates, convolutions = {str(w): rate for w, rate in plan.rates.items()}, programs.convolutions(plan.width)
-    record = {
-        "width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why,
-        "memory": memory,
-        "convolutions": [choice._asdict() for choice in convolutions.choices],
-        "other_convolutions": list(convolutions.others),
-    }  # fmt: skip
-    session.emit({"type": "plan", "group": group.id, "title": group.title, **record})
-    session.plans[group.id] = record
-    return plan
+    def _settled(self) -> bool:
+        """Whether the pruner, now that nobody trains, lets anybody go on."""
+        return self._judge is not None and self._carry_out(self._judge.settle(self._useful))
 
+    def _useful(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
+        """The verdicts of trials that have not ended."""
+        return [verdict for verdict in verdicts if self._field.alive(verdict.trial)]
 
-def _tiles(job: Job, members: Sequence[Member], lanes: int) -> Iterator[list[Member]]:
-    """As many members as there are lanes at a time; of one seed each if batches vary."""
-    seeds = sorted({m.seed for m in members})
-    queues = [[m for m in members if m.seed == seed] for seed in seeds] if job.vary_batches else [members]
-    for queue in queues:
-        for first in range(0, len(queue), lanes):
-            yield list(queue[first : first + lanes])
+    def _carry_out(self, verdicts: Sequence[Verdict], *, replayed: bool = False) -> bool:
+        """Does what a pruner said; what was done before a checkpoint is in the lanes that it holds."""
+        useful = self._useful(verdicts)
+        for verdict in useful:
+            if verdict.action == "copy":
+                self._field.copy(verdict.trial, verdict.source, verdict.hparams, lanes=not replayed)
+        for verdict in useful:
+            if verdict.action in ("go", "copy") and self._judge:
+                group = self._field.group_of(verdict.trial)
+                self._field.send(verdict.trial, self._judge.rounds(group, verdict.to))
+        stopped = {v.trial: v.reason for v in useful if v.action == "stop"}
+        for reason in dict.fromkeys(stopped.values()) if not replayed else ():
+            members = [m for t, why in stopped.items() if why == reason for m in self._field.alive(t)]
+            for group, number, own in self._field.together(members):
+                self._finish(group, own, self._field.lanes(own, len(own)), number, reason)
+        return bool(useful)
 
+    def _more(self) -> bool:
+        """Asks for more trials; returns whether there are any."""
+        if self._exhausted:
+            return False
+        self._session.flush()
+        source, lanes = self._job.source, [ready.lanes for ready in self._ready.values()][-1:]
+        count = -(-source.batch // lanes[0]) * lanes[0] if lanes else source.batch
+        ended = dict.fromkeys(trial for trial, _ in self._session.ended if trial not in self._told)
+        told = [trial for trial in ended if self._field.over(trial)]
+        groups = self._ask(count, told)
+        if not groups:
+            self._exhausted = True
+            return False
+        trials = list(dict.fromkeys(m.trial for group in groups for m in group.members))
+        asked = {"type": "ask", "number": self._asks - 1, "count": count, "told": told, "trials": trials}
+        self._session.emit(asked)
+        self._enter()
+        return True
 
-def _fresh(ready: Ready, members: Sequence[Member]) -> Lane:
-    padded = _padded(members, ready.lanes)
-    seeds = np.array([m.seed for m in padded], np.uint32)
-    return ready.compiled.init(seeds, stack_hparams([m.hparams for m in padded]))
+    def _ask(self, count: int, told: Sequence[str]) -> list[Group]:
+        assert self._job.source is not None
+        self._job.source.tell(told)
+        self._told.update(told)
+        groups = self._job.source.ask(count)
+        self._field.add(groups, self._ended)
+        self._asks += 1
+        self._count()
+        return groups
 
+    # -- what tiles need -------------------------------------------------------------------------------------------
 
-def _go_on(
-    session: Session, ready: Ready, saved: dict[str, Any], begun: list[Member]
-) -> Iterator[tuple[list[Member], Start]]:
-    """Where a checkpoint was taken, in as many parts as its lanes need: there may be fewer devices now than then."""
-    like = {"lanes": _fresh(ready, begun[:1]), "totals": _zeros(saved)}
-    # Loaded whole, before a part of it runs: the next checkpoint removes this one.
-    stored = checkpoint.load(session.directory / saved["path"], like)
-    for first in range(0, len(begun), ready.lanes):
-        rows = np.minimum(first + np.arange(ready.lanes), len(begun) - 1)
-        lanes = jax.device_put(jax.tree.map(lambda x, r=rows: x[r], stored["lanes"]), ready.devices.lanes)
-        totals = {name: np.asarray(value, np.float64)[rows] for name, value in stored["totals"].items()}
-        yield begun[first : first + ready.lanes], Start(lanes, saved["round"], saved["piece"], totals or None)
+    def _readied(self, group: Group) -> Ready:
+        if group.id not in self._ready:
+            self._session.flush()
+            self._ready[group.id] = make_ready(self._job, self._session, group, self._stages(group))
+        return self._ready[group.id]
 
+    def _stages(self, group: Group) -> list[tuple[int, int]]:
+        """How many members the group will have, and how many steps each trains between one rung and the next."""
+        members, steps = len(group.members), sum(group.rounds)
+        seeds = max(1, len({m.seed for m in group.members}))
+        if self._job.source is not None:
+            members = max(members, self._job.source.batch * seeds)
+        if self._job.vary_batches:  # tiles are of one seed
+            members = -(-members // seeds)
+        if self._judge:
+            return self._judge.stages(group, members)
+        return [(members, steps)]
 
-def _run_tiles(job: Job, session: Session, keeper: Keeper, ready: Ready, members: list[Member], start: Start) -> None:
-    group, compiled, train = ready.group, ready.compiled, ready.train
-    hparams = stack_hparams([m.hparams for m in _padded(members, ready.lanes)])
-    hparams = jax.device_put(hparams, ready.devices.lanes)
-    seed = members[0].seed if job.vary_batches else None
-    lanes, first_piece, totals = start.lanes, start.piece, start.totals
-    alive = _Alive()
-    session.done += len(members) * start.round
-    if totals:
-        session.useful_steps -= int(totals["steps"][: len(members)].sum())  # counted by the session that did them
-    for number in range(start.round, len(group.rounds)):
-        indices, offset = _indices(job, group, train, number, seed), 0
-        pieces = planning.lengths(group.rounds[number], ready.plan.segment)
-        sums = [totals] if totals else []
-        for piece, length in enumerate(pieces):
-            if piece >= first_piece:
-                jax.block_until_ready(sums[-2:-1])  # one segment runs and one waits: the clock is looked at in time
-                lanes, new = compiled.segment[length](lanes, hparams, train, indices[offset : offset + length])
-                sums.append(new)
-                session.lane_steps += ready.lanes * length
-                if session.checkpoint_due() and (piece + 1 < len(pieces) or number + 1 < len(group.rounds)):
-                    _save(session, group, members, lanes, number, piece + 1, sums)
-            offset += length
-        lanes, metrics = compiled.validate(lanes, hparams, ready.valid, train, np.int32(number + 1))
-        session.later(_recording(job, session, group, members, number, sums, metrics, alive))
-        first_piece, totals = 0, None
-        if not alive.any:
-            session.done += len(members) * (len(group.rounds) - number - 1)
-            break
-    session.later(lambda: keeper.finish(members, lanes, group.rounds))
+    def _save(self, record: dict[str, Any], tree: PyTree) -> None:
+        self._session.flush()
+        parked, lanes = self._field.stored(map(tuple, record["members"]))
+        waiting = [[*pair, value] for own in self._field.waiting.values() for pair, value in own.items()]
+        record |= {"parked": parked, "waiting": waiting, "asks": self._asks}
+        record |= {"updates": self._judge.updates if self._judge else 0}
+        self._session.save_checkpoint(record, {**tree, "parked": lanes})
 
-
-class _Alive:
-    """Whether any lane still trains, as far as the host knows."""
-
-    any = True
-
-
-def _recording(
-    job: Job,
-    session: Session,
-    group: Group,
-    members: list[Member],
-    number: int,
-    sums: list[Any],
-    metrics: dict[str, Array],
-    alive: _Alive,
-) -> Callable[[], None]:
-    """What the host does with a round, once the device is busy with the next one."""
-
-    def record() -> None:
-        totals = _add(sums)
-        values = {name: np.asarray(value)[: len(members)] for name, value in metrics.items()}
-        failed, stopped_at = values.pop("failed_at") > 0, values.pop("stopped_at")
-        over = failed | ((stopped_at > 0) & (stopped_at <= number))
-        steps = totals.pop("steps")[: len(members)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            shown = {f"train_{name}": (total[: len(members)] / steps) for name, total in totals.items()}
-        shown |= {f"valid_{name}": np.where(over, np.nan, value) for name, value in values.items()}
-        alive.any = not (failed | (stopped_at > 0)).all()
-        session.useful_steps += int(steps.sum())
-        session.useful_examples += int(steps.sum()) * group.batch_size
-        session.done += len(members)
-        session.emit(
-            {
-                "type": "epoch",
-                "group": group.id,
-                "epoch": number + 1,
-                "members": [[m.trial, m.seed] for m in members],
-                "metrics": {name: np.asarray(value, np.float32) for name, value in shown.items()},
-                "time": round(session.elapsed(), 3),
-            }
-        )
-
-    return record
-
-
-def _save(
-    session: Session, group: Group, members: list[Member], lanes: Lane, number: int, piece: int, sums: list[Any]
-) -> None:
-    totals = _add(sums)
-    record = {
-        "type": "checkpoint",
-        "group": group.id,
-        "members": [[m.trial, m.seed] for m in members],
-        "round": number,
-        "piece": piece,
-        "totals": list(totals),
-    }
-    session.save_checkpoint(record, {"lanes": lanes, "totals": totals})
-
-
-def _zeros(record: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: np.zeros(0) for name in record["totals"]}
-
-
-def _add(sums: list[Any]) -> dict[str, np.ndarray]:
-    """The sums over the segments of a round, in float64 on the host."""
-    # One by one: np.sum may pair the terms, and then a sum that a checkpoint cut in two has other last bits.
-    return {name: functools.reduce(np.add, [np.asarray(s[name], np.float64) for s in sums]) for name in sums[0]}
-
-
-def _indices(job: Job, group: Group, train: Batch, number: int, seed: int | None) -> np.ndarray:
-    count = jax.tree.leaves(train)[0].shape[0]
-    # A seed's own order is never another data seed's shared one: those lie below 2 ** 31, these above.
-    data_seed = job.data_seed if seed is None else ((job.data_seed + 1) << 32) + seed
-    rows = batching.epoch_indices(count, group.batch_size, seed=data_seed, epoch=number)
-    return rows[: group.rounds[number]]
-
-
-def _padded(members: Sequence[Member], lanes: int) -> list[Member]:
-    return [*members, *[members[-1]] * (lanes - len(members))]
+    def _count(self) -> None:
+        self._session.members = len(self._field.members)
+        self._session.total = sum(len(self._field.group_of(trial).rounds) for trial, _ in self._field.members)

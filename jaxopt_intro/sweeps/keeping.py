@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,18 +33,25 @@ class Keeper:
         self._session, self._seeds = session, session.seeds
         self._sign, self._keep = (1.0 if job.direction == "max" else -1.0), job.keep
 
-    def finish(self, members: Sequence[Any], lanes: Lane, rounds: Sequence[int]) -> None:
+    def finish(
+        self, members: Sequence[Any], lanes: Lane | None, rounds: Sequence[int], number: int, pruned: str = ""
+    ) -> None:
         """Writes the ends of a tile's members, after their weights.
 
         Args:
             members: The members, padding left out.
-            lanes: Their lanes at the end.
-            rounds: The steps of each epoch.
+            lanes: Their lanes at the end; None if they have not begun.
+            rounds: The steps from one validation to the next.
+            number: How many rounds the members have behind them.
+            pruned: Why those go no further that have neither failed nor stopped; "" where they are through.
         """
+        if lanes is None:
+            self._never_began(members, pruned)
+            return
         failed_at, stopped_at = np.asarray(lanes.failed_at), np.asarray(lanes.stopped_at)
         scores, best_epochs = np.asarray(lanes.best.score), np.asarray(lanes.best.epoch)
         ends_of_epochs = np.array([0, *np.cumsum(rounds)])
-        steps = np.where(stopped_at > 0, ends_of_epochs[stopped_at], ends_of_epochs[-1])
+        steps = np.where(stopped_at > 0, ends_of_epochs[stopped_at], ends_of_epochs[number])
         steps = np.where(failed_at > 0, failed_at, steps)
         epochs = np.searchsorted(ends_of_epochs[1:], np.where(failed_at > 0, steps - 1, steps), side="right")
         ends = {}
@@ -55,8 +62,8 @@ class Keeper:
                 "type": "end",
                 "trial": member.trial,
                 "seed": member.seed,
-                "status": "failed" if failed_at[i] else "finished",
-                "reason": NOT_FINITE if failed_at[i] else STOPPED if stopped_at[i] else None,
+                "status": "failed" if failed_at[i] else "pruned" if pruned and not stopped_at[i] else "finished",
+                "reason": NOT_FINITE if failed_at[i] else STOPPED if stopped_at[i] else pruned or None,
                 "step": int(steps[i]),
                 "epoch": int(epochs[i]),
                 "score": np.float32(self._sign * scores[i]) if best_epochs[i] else None,
@@ -64,14 +71,21 @@ class Keeper:
             })  # fmt: skip
         wanted = self._wanted({pair: record for pair, (_, record) in ends.items()})
         for (trial, seed), (i, record) in ends.items():
-            if trial in wanted and record["status"] == "finished" and record["best_epoch"]:
+            if trial in wanted and record["status"] != "failed" and record["best_epoch"]:
                 self._store(trial, seed, lanes, i, record)
-        for record in (record for _, record in ends.values()):
-            self._session.ended[record["trial"], record["seed"]] = record
-            self._session.emit(record)
-        self._session.finished += len(ends)
+        self._write(record for _, record in ends.values())
         self._forget(wanted)
-        self._session.drop_checkpoint()
+
+    def _never_began(self, members: Sequence[Any], reason: str) -> None:
+        known = {"status": "pruned", "reason": reason, "step": 0, "epoch": 0, "score": None, "best_epoch": 0}
+        ends = [{"type": "end", "trial": m.trial, "seed": m.seed, **known} for m in members]
+        self._write(e for e in ends if (e["trial"], e["seed"]) not in self._session.ended)
+
+    def _write(self, ends: Iterable[dict[str, Any]]) -> None:
+        for record in ends:
+            self._session.ended[record["trial"], record["seed"]] = record
+            self._session.finished += 1
+            self._session.emit(record)
 
     def _store(self, trial: str, seed: int, lanes: Lane, lane: int, record: dict[str, Any]) -> None:
         best, last = lanes.best, lanes.last or (lanes.state.params, lanes.state.model_state)
@@ -110,7 +124,9 @@ def load(session: Session, trial: str, seed: int, training: Training, hparams: H
 def ranking(
     ended: Mapping[tuple[str, int], dict[str, Any]], seeds: Mapping[str, Sequence[int]], sign: float
 ) -> list[str]:
-    """Returns the trials whose seeds have all finished, the best mean score first, ties in the order asked.
+    """Returns the trials of which no seed has failed, the best mean score first, ties in the order asked.
+
+    One that was pruned counts by its best validation until then.
 
     Args:
         ended: The end record of every member.
@@ -125,7 +141,7 @@ def ranking(
     means = {}
     for trial, own in seeds.items():
         records = [ended.get((trial, seed)) for seed in own]
-        if all(r is not None and r["status"] == "finished" and r["best_epoch"] for r in records):
+        if all(r is not None and r["status"] != "failed" and r["best_epoch"] for r in records):
             # A score that was read from the journal is the shortest text of its float32, another float64.
             means[trial] = sign * float(np.mean([np.float64(np.float32(r["score"])) for r in records if r]))
     return sorted(means, key=lambda trial: -means[trial])

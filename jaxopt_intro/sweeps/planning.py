@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -169,12 +169,16 @@ class Programs:
         shardings = (self._devices.lanes,) * 2 + (self._devices.copies,) * copies
         return jax.jit(function, in_shardings=shardings, out_shardings=self._devices.lanes, **options)
 
-    def _lanes(self, width: int) -> Any:
-        """The shapes of the lanes, from those of one, which are found once: tracing takes longer than a probe."""
+    @property
+    def lane(self) -> Any:
+        """The shapes of one lane, with a leading axis of 1; found once, since tracing takes longer than a probe."""
         if self._lane is None:
             numbers = {name: _shape(1, "float32") for name in self._hparams}
             self._lane = jax.eval_shape(self._make_tile(1).init, _shape(1, "uint32"), numbers)
-        return jax.tree.map(lambda x: x.update(shape=(width * self._devices.count, *x.shape[1:])), self._lane)
+        return self._lane
+
+    def _lanes(self, width: int) -> Any:
+        return jax.tree.map(lambda x: x.update(shape=(width * self._devices.count, *x.shape[1:])), self.lane)
 
     def _numbers(self, width: int) -> dict[str, jax.ShapeDtypeStruct]:
         return {name: _shape(width * self._devices.count, "float32") for name in self._hparams}
@@ -187,23 +191,21 @@ def _shape(length: int, dtype: str) -> jax.ShapeDtypeStruct:
 def choose(
     programs: Programs,
     *,
-    members: int,
-    steps: int,
+    stages: Sequence[tuple[int, int]],
     round_steps: int,
     probe: Callable[[int, int], float],
     devices: int = 1,
     width: int | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Plan:
-    """Measures tiles of growing width and takes the one that finishes all members first.
+    """Measures tiles of growing width and takes the one that finishes all members first, padding included.
 
     Climbing ends when two widths in a row are no faster, when one is much slower, when memory would not do, or when
     what is left to run takes less than another try. A wider tile must be 5 % faster to be taken.
 
     Args:
         programs: Compiles.
-        members: How many members the group has.
-        steps: How many steps each trains.
+        stages: How many members train, and for how many steps each; more than one where members are pruned.
         round_steps: Steps between two validations.
         probe: `(width, length) -> seconds` of one segment of that length, on all devices at once.
         devices: How many devices train a tile each.
@@ -217,6 +219,7 @@ def choose(
         MemoryError: Not even the narrowest tile fits.
     """
     fewest, most = PROBE_STEPS
+    members = max(count for count, _ in stages)
     rates: dict[int, float] = {}
     best, slower, why = 0, 0, ""
     for candidate in [width] if width else _candidates(-(-members // devices)):
@@ -229,7 +232,7 @@ def choose(
             break
         rates[candidate] = lanes * length / probe(candidate, length)
         spent = time.perf_counter() - begin
-        left = {w: _seconds(w * devices, rate, members, steps) for w, rate in rates.items()}
+        left = {w: _seconds(w * devices, rate, stages) for w, rate in rates.items()}
         faster = not best or left[candidate] < 0.95 * left[best]
         best, slower = (candidate, 0) if faster else (best, slower + 1)
         if slower == 2 or left[candidate] > 1.5 * left[best]:
@@ -241,7 +244,7 @@ def choose(
         why = "all at once" if best * devices >= members else "the fastest measured"
     while best and not _fits(programs.validate(best)):
         why = f"{best * devices} would not fit in memory when they are validated"
-        left = {w: _seconds(w * devices, rate, members, steps) for w, rate in rates.items() if w < best}
+        left = {w: _seconds(w * devices, rate, stages) for w, rate in rates.items() if w < best}
         best = min(left, key=lambda w: left[w]) if left else 0
     if not best:
         lanes = f"width={width}" if width else "a program"
@@ -279,9 +282,9 @@ def _candidates(members: int) -> Iterator[int]:
         yield width
 
 
-def _seconds(lanes: int, rate: float, members: int, steps: int) -> float:
+def _seconds(lanes: int, rate: float, stages: Sequence[tuple[int, int]]) -> float:
     """How long all members take, padding included."""
-    return -(-members // lanes) * lanes * steps / rate
+    return sum(-(-members // lanes) * lanes * steps for members, steps in stages) / rate
 
 
 def _fits(compiled: Any) -> bool:

@@ -8,12 +8,32 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxopt_intro.journal import Journal
 from jaxopt_intro.sweeps import checkpoint
 
 CHECKPOINT_SECONDS = 60.0
+
+
+class Known(NamedTuple):
+    """What had happened at some moment: which members had ended, how often trials were asked for, and a pruner said."""
+
+    ended: frozenset[tuple[str, int]]
+    asks: int
+    updates: int
+
+
+class Limits(NamedTuple):
+    """When a sweep ends before its trials.
+
+    Attributes:
+        seconds: After so many seconds of a session.
+        failures: Once more than so many members have failed.
+    """
+
+    seconds: float | None = None
+    failures: int | None = None
 
 
 class Session:
@@ -25,6 +45,7 @@ class Session:
         past: The records of earlier sessions.
         listener: Called with every record, and with `{"type": "progress", ...}` in between.
         checkpoint_seconds: At most so long between checkpoints.
+        limits: When the sweep ends before its trials.
     """
 
     def __init__(
@@ -34,9 +55,10 @@ class Session:
         past: Sequence[dict[str, Any]],
         listener: Callable[[dict[str, Any]], None],
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        limits: Limits = Limits(),  # noqa: B008 - never mutated
     ):
         self.directory, self._journal, self._listener = directory, journal, listener
-        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_seconds, self._limits = checkpoint_seconds, limits
         self._started = self._saved = time.perf_counter()
         self._behind: Callable[[], None] | None = None
         self.stopping = False
@@ -50,6 +72,11 @@ class Session:
         self.seeds: dict[str, list[int]] = {}
         self.tested: set[tuple[str, int]] = set()
         self.checkpoint: dict[str, Any] | None = None
+        self.asks: list[dict[str, Any]] = []
+        self.updates: list[dict[str, Any]] = []
+        self.consistent = Known(frozenset(), 0, 0)
+        self.failing: set[tuple[str, int]] = set()
+        self.proven: set[tuple[str, int]] = set()
         self._saves = 0
         for record in past:
             self._remember(record)
@@ -72,8 +99,13 @@ class Session:
             self.tested.add((record["trial"], record["seed"]))
         elif kind == "checkpoint":
             self._saves += 1
-            there = record["path"] is not None and (self.directory / record["path"]).is_dir()
+            there = record["path"] is not None and (self.directory / record["path"]).is_dir() and "parked" in record
             self.checkpoint = record if there else None
+            if there or record["path"] is None:
+                self.consistent = self.latest()
+        elif kind in ("ask", "rung"):  # after a checkpoint that was gone back to, their numbers come again
+            past = self.asks if kind == "ask" else self.updates
+            past[record["number"] :] = [record]
 
     def _sweep_up(self) -> None:
         """Removes what a kill left behind: checkpoints and weights that the journal does not know."""
@@ -83,6 +115,19 @@ class Session:
         for place in ("checkpoint", "weights"):
             for path in set((self.directory / place).glob("*")) - known:
                 checkpoint.remove(path)
+
+    def latest(self) -> Known:
+        """Returns what has happened so far."""
+        return Known(frozenset(self.ended), len(self.asks), len(self.updates))
+
+    @property
+    def over(self) -> str:
+        """Why the sweep ends before its trials, or "" while it does not."""
+        if self._limits.seconds is not None and self.elapsed() > self._limits.seconds:
+            return f"the sweep's time was over, {self._limits.seconds:g} seconds"
+        if self._limits.failures is not None and len(self.failing) > self._limits.failures:
+            return f"more than {self._limits.failures} had failed"
+        return ""
 
     def elapsed(self) -> float:
         """Returns the seconds since this session began."""
@@ -136,12 +181,16 @@ class Session:
         if self.stopping:
             raise KeyboardInterrupt
 
-    def drop_checkpoint(self) -> None:
-        """Forgets the checkpoint once all its members have ended."""
-        if self.checkpoint is not None and self.ended.keys() >= set(map(tuple, self.checkpoint["members"])):
-            record = {"type": "checkpoint", "group": self.checkpoint["group"], "path": None}
+    def drop_checkpoint(self, *, always: bool = False) -> None:
+        """Forgets the checkpoint once all its members have ended; or says, without one, that all has been decided."""
+        saved = self.checkpoint
+        own = [saved["members"], *saved["parked"].values()] if saved else []
+        ended = self.ended.keys() >= {tuple(pair) for pairs in own for pair in pairs}
+        if (saved or always) and ended:
+            record = {"type": "checkpoint", "group": saved["group"] if saved else "", "path": None}
             self._journal.append(record)
-            checkpoint.remove(self.directory / self.checkpoint["path"])
+            if saved:
+                checkpoint.remove(self.directory / saved["path"])
             self._remember(record)
 
     @contextmanager

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxopt_intro import Experiment, Space, data, journal, log_uniform, sweep, uniform
-from jaxopt_intro.sweeps import engine
+from jaxopt_intro.sweeps import readying
 
 WIDTH = 4
 rng = np.random.default_rng(5)
@@ -57,9 +57,9 @@ def one_executable():
     def programs(make_tile, *args, **options):
         return kept.setdefault("programs", engine_programs(make_tile, *args, **options))
 
-    engine_programs = engine.Programs
+    engine_programs = readying.Programs
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "Programs", programs)
+        patch.setattr(readying, "Programs", programs)
         yield
 
 
@@ -107,7 +107,7 @@ def test_no_order_tile_or_company_changes_a_bit(alone, tmp_path_factory, chosen)
 def test_a_program_compiled_anew_gives_the_same_bits(alone, tmp_path, monkeypatch):
     from jaxopt_intro.sweeps import planning
 
-    monkeypatch.setattr(engine, "Programs", planning.Programs)
+    monkeypatch.setattr(readying, "Programs", planning.Programs)
     assert run(tmp_path / "run", TRIALS[::-1]) == alone
 
 
@@ -132,7 +132,7 @@ def test_a_replicate_is_the_trial_asked_alone_with_its_seed(tmp_path, vary_batch
 def test_another_width_agrees_over_the_first_epoch(together, tmp_path, width, monkeypatch):
     from jaxopt_intro.sweeps import planning
 
-    monkeypatch.setattr(engine, "Programs", planning.Programs)
+    monkeypatch.setattr(readying, "Programs", planning.Programs)
     other = run(tmp_path / "run", TRIALS, width=width)
     assert {member: (x["end"]["status"], x["end"]["step"]) for member, x in other.items()} == {
         member: (x["end"]["status"], x["end"]["step"]) for member, x in together.items()

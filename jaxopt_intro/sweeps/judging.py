@@ -1,0 +1,120 @@
+"""Between the engine and a pruner: members become trials, rounds become epochs, steps or examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxopt_intro.sweeps.field import Field
+from jaxopt_intro.sweeps.job import Group, Job, Member, Pair
+from jaxopt_intro.sweeps.pruning import Entrant, News, Verdict
+from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.tiles import End
+
+
+class Judge:
+    """A job's pruner, what it remembers, and the journal of what it was told and said.
+
+    Args:
+        job: With a pruner.
+        session: The journal.
+        field: The members.
+
+    Attributes:
+        updates: How often the pruner has said something.
+        copies: Whether it lets trials copy each other.
+    """
+
+    def __init__(self, job: Job, session: Session, field: Field):
+        assert job.pruner is not None
+        self._session, self._field, self._pruner = session, field, job.pruner
+        self._examples = jax.tree.leaves(job.train)[0].shape[0]
+        self._state: Any = None
+        self._objective = job.pruner.metric in (None, job.objective)
+        self._metric = job.pruner.metric or job.objective
+        self._sign = 1.0 if (job.pruner.direction or job.direction) == "max" else -1.0
+        self.updates, self.copies = 0, job.pruner.copies
+
+    def enter(self, entrants: Sequence[Entrant]) -> list[Verdict]:
+        """Tells the pruner of new trials."""
+        return self._update(News(entered=entrants))
+
+    def report(self, at: float, values: Mapping[str, float]) -> list[Verdict]:
+        """Tells the pruner what trials have reached."""
+        return self._update(News(at=at, values=values))
+
+    def settle(self, useful: Callable[[Iterable[Verdict]], list[Verdict]]) -> list[Verdict]:
+        """Tells the pruner that nobody trains any more; nothing happened if it says nothing useful."""
+        state, verdicts = self._pruner.update(self._started(), News(idle=True))
+        return self._record(News(idle=True), state, verdicts) if useful(verdicts) else []
+
+    def again(self, record: Mapping[str, Any]) -> list[Verdict]:
+        """Tells the pruner what an earlier session told it."""
+        entered = [self._field.entrant(trial) for trial in record["entered"]]
+        news = News(entered, record["rung"], record["values"], record["idle"])
+        self._state, verdicts = self._pruner.update(self._started(), news)
+        self.updates += 1
+        return verdicts
+
+    def values(self, end: End, members: Sequence[Member], which: Sequence[int]) -> dict[Pair, float]:
+        """Returns what members have reached, more is better: of one that was stopped early its best."""
+        found = self._sign * np.asarray(end.seen.metrics[self._metric], np.float64)
+        if self._objective:
+            best = np.asarray(end.lanes.best.score, np.float64)[: len(members)]  # has its sign already
+            found = np.where(end.seen.stopped, best, found)
+        found = np.where(end.seen.failed, np.nan, found)
+        return {members[i].pair: float(found[i]) for i in which}
+
+    def rounds(self, group: Group, amount: float) -> int:
+        """Returns after how many rounds a member of a group has trained at least so much."""
+        ends = np.cumsum(group.rounds)
+        return min(int(np.searchsorted(ends, amount * self._steps(group) - 1e-6)) + 1, len(ends))
+
+    def amount(self, group: Group, rounds: int) -> float:
+        """Returns how much a member of a group has trained after so many rounds."""
+        return sum(group.rounds[:rounds]) / self._steps(group)
+
+    def stages(self, group: Group, members: int) -> list[tuple[int, int]]:
+        """Returns how many members are expected between one rung and the next, and for how many steps."""
+        per, whole = self._steps(group), sum(group.rounds)
+        return [(n, max(1, round(much * per))) for n, much in self._pruner.stages(members, whole / per)]
+
+    def _steps(self, group: Group) -> float:
+        """How many steps one of the pruner's units is."""
+        epoch = self._examples // group.batch_size
+        return {"epochs": epoch, "steps": 1.0, "examples": 1 / group.batch_size}[self._pruner.unit]
+
+    def _started(self) -> Any:
+        if self._state is None:
+            groups = self._field.groups.values()
+            self._state = self._pruner.init(max(self.amount(group, len(group.rounds)) for group in groups))
+        return self._state
+
+    def _update(self, news: News) -> list[Verdict]:
+        state, verdicts = self._pruner.update(self._started(), news)
+        return self._record(news, state, verdicts)
+
+    def _record(self, news: News, state: Any, verdicts: list[Verdict]) -> list[Verdict]:
+        self._state, number = state, self.updates
+        self.updates += 1
+        entered = [entrant.trial for entrant in news.entered]
+        self._session.emit({
+            "type": "rung",
+            "number": number,
+            "rung": news.at,
+            "idle": news.idle,
+            "entered": entered,
+            "values": news.values,
+            "verdicts": [_plain(v) for v in verdicts if v.trial not in set(entered)],
+            "time": round(self._session.elapsed(), 3),
+        })  # fmt: skip
+        return verdicts
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    named = verdict._asdict()
+    named["from"] = named.pop("source")
+    return {name: value for name, value in named.items() if value not in ("", 0.0, {})}

@@ -1,0 +1,91 @@
+"""Asynchronous successive halving."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jaxopt_intro.sweeps.pruning.halving import check_rungs
+from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as, rank
+
+
+class AshaState(NamedTuple):
+    """What asynchronous halving remembers: the values at each rung, those who went on from it, and the order asked."""
+
+    length: float
+    reached: Mapping[int, Mapping[str, float]]
+    promoted: Mapping[int, frozenset[str]]
+    rungs: Mapping[str, int]
+
+
+def asha(
+    *,
+    eta: float = 3.0,
+    first: float = 1.0,
+    unit: str = "epochs",
+    metric: str | None = None,
+    direction: str | None = None,
+) -> Pruner:
+    """Successive halving that waits for nobody: whoever is among the best `1 / eta` seen so far at a rung goes on.
+
+    A trial that is not may still be, as others arrive; what waits when nobody trains any more is stopped.
+
+    Args:
+        eta: Which share goes on from a rung, and by how much longer; above 1.
+        first: Where the first rung is.
+        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation.
+        metric: The metric that decides, as "accuracy"; None is the sweep's objective.
+        direction: "max" or "min"; None is the objective's.
+
+    References:
+        Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, Algorithm 2.
+
+    Examples:
+        >>> from jaxopt_intro.sweeps.pruning import Entrant
+        >>> pruner = asha(eta=2)
+        >>> state, _ = pruner.update(pruner.init(4), News([Entrant(t) for t in "abc"]))
+        >>> state, verdicts = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}))
+        >>> [(v.trial, v.action, v.to) for v in verdicts]
+        [('b', 'go', 2.0)]
+    """
+    check_rungs("asha", eta, first, unit, direction)
+    asked = asked_as("asha", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
+
+    def place(rung: int, length: float) -> float:
+        return min(first * eta**rung, length)
+
+    def init(length: float) -> AshaState:
+        return AshaState(length, {}, {}, {})
+
+    def update(state: AshaState, news: News) -> tuple[AshaState, list[Verdict]]:
+        verdicts = [Verdict(e.trial, "go", place(0, state.length)) for e in news.entered]
+        rungs = {**state.rungs, **{e.trial: 0 for e in news.entered}}
+        reached, promoted = {r: dict(own) for r, own in state.reached.items()}, dict(state.promoted)
+        for trial, value in news.values.items():
+            reached.setdefault(rungs[trial], {})[trial] = value
+        for rung in sorted({rungs[trial] for trial in news.values}):
+            if place(rung, state.length) >= state.length:
+                continue
+            best = rank(reached[rung], list(rungs))[: int(len(reached[rung]) / eta)]
+            gone = promoted.get(rung, frozenset())
+            new = [t for t in best if t not in gone and math.isfinite(reached[rung][t])]
+            promoted[rung] = gone.union(new)
+            rungs |= dict.fromkeys(new, rung + 1)
+            verdicts += [Verdict(trial, "go", place(rung + 1, state.length)) for trial in new]
+        if news.idle:
+            for rung, own in reached.items():
+                why = f"never among the best 1/{eta:g} of the {len(own)} that trained for {place(rung, state.length):g}"
+                stay = [trial for trial in own if trial not in promoted.get(rung, ())]
+                verdicts += [Verdict(trial, "stop", reason=why) for trial in stay]
+        return AshaState(state.length, reached, promoted, rungs), verdicts
+
+    def stages(trials: int, length: float) -> list[tuple[int, float]]:
+        found, left, before, rung = [], trials, 0.0, 0
+        while left:
+            at = place(rung, length)
+            found.append((left, at - before))
+            left, before, rung = 0 if at >= length else int(left / eta), at, rung + 1
+        return found
+
+    return Pruner(init, update, stages, unit, metric, direction, asked)

@@ -1,0 +1,178 @@
+"""Successive halving, alone and in the brackets of Hyperband."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxopt_intro.sweeps.pruning.pair import Entrant, News, Pruner, Verdict, asked_as, check_unit, rank, scattered
+
+
+class Bracket(NamedTuple):
+    """One successive halving.
+
+    Attributes:
+        rung: Where its trials wait next.
+        entered: How many trials it has had.
+        waiting: The values of those that wait.
+    """
+
+    rung: float
+    entered: int
+    waiting: Mapping[str, float]
+
+
+class HalvingState(NamedTuple):
+    """What successive halving remembers: its brackets, the bracket of each trial, and the most that a trial trains."""
+
+    length: float
+    brackets: tuple[Bracket, ...]
+    members: Mapping[str, int]
+
+
+def successive_halving(
+    *,
+    eta: float = 3.0,
+    first: float = 1.0,
+    unit: str = "epochs",
+    metric: str | None = None,
+    direction: str | None = None,
+) -> Pruner:
+    """Of all trials that reach a rung, the best `1 / eta` go on for `eta` times as long; the others stop.
+
+    A rung waits for all its trials. At least one goes on, if any has a finite value.
+
+    Args:
+        eta: By how much trials become fewer, and longer, from rung to rung; above 1.
+        first: Where the first rung is.
+        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation.
+        metric: The metric that decides, as "accuracy"; None is the sweep's objective.
+        direction: "max" or "min"; None is the objective's.
+
+    References:
+        Jamieson and Talwalkar 2016, Non-stochastic Best Arm Identification and Hyperparameter Optimization, Figure 3.
+
+    Examples:
+        >>> pruner = successive_halving(eta=2)
+        >>> state, verdicts = pruner.update(pruner.init(4), News([Entrant("a"), Entrant("b")]))
+        >>> [(v.trial, v.action, v.to) for v in verdicts]
+        [('a', 'go', 1.0), ('b', 'go', 1.0)]
+        >>> state, _ = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}))
+        >>> [(v.trial, v.action, v.to) for v in pruner.update(state, News(idle=True))[1]]
+        [('b', 'go', 2.0), ('a', 'stop', 0.0)]
+    """
+    check_rungs("successive_halving", eta, first, unit, direction)
+    asked = asked_as("successive_halving", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
+    return _halving(lambda length: [first], eta, unit, metric, direction, asked)
+
+
+def hyperband(
+    *,
+    eta: float = 3.0,
+    first: float = 1.0,
+    unit: str = "epochs",
+    metric: str | None = None,
+    direction: str | None = None,
+) -> Pruner:
+    """Successive halving in brackets that begin later and later, against trials that are slow to show what they are.
+
+    The trials are dealt to the brackets in the paper's proportions, by their ids, so that neighbours in a grid are not
+    dealt alike. Rungs of different brackets decide at the same time, and those who go on share tiles.
+
+    Args:
+        eta: By how much trials become fewer, and longer, from rung to rung; above 1.
+        first: Where the first rung of the most daring bracket is.
+        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation.
+        metric: The metric that decides, as "accuracy"; None is the sweep's objective.
+        direction: "max" or "min"; None is the objective's.
+
+    References:
+        Li et al. 2018, Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization, Algorithm 1.
+
+    Examples:
+        >>> pruner = hyperband(eta=3)
+        >>> state, verdicts = pruner.update(pruner.init(9), News([Entrant(str(i)) for i in range(17)]))
+        >>> sorted(v.to for v in verdicts)
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 9, 9, 9]
+    """
+    check_rungs("hyperband", eta, first, unit, direction)
+    asked = asked_as("hyperband", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
+
+    def starts(length: float) -> list[float]:
+        deepest = max(0, math.floor(math.log(max(length / first, 1.0)) / math.log(eta) + 1e-9))
+        return [first * eta**skipped for skipped in range(deepest)] + [length]
+
+    return _halving(starts, eta, unit, metric, direction, asked)
+
+
+def _halving(
+    starts: Callable[[float], list[float]],
+    eta: float,
+    unit: str,
+    metric: str | None,
+    direction: str | None,
+    asked: Mapping[str, Any],
+) -> Pruner:
+    """Brackets of successive halving, whose first rungs are `starts`, in the proportions of Hyperband."""
+
+    def shares(length: float) -> list[float]:
+        count = len(starts(length))
+        sizes = [math.ceil(count / (left + 1) * eta**left) for left in reversed(range(count))]
+        return [size / sum(sizes) for size in sizes]
+
+    def init(length: float) -> HalvingState:
+        return HalvingState(length, tuple(Bracket(min(at, length), 0, {}) for at in starts(length)), {})
+
+    def enter(state: HalvingState, entered: Sequence[Entrant]) -> tuple[HalvingState, list[Verdict]]:
+        own, brackets, members = shares(state.length), list(state.brackets), dict(state.members)
+        for trial in sorted((e.trial for e in entered), key=scattered):
+            all_of_them = sum(b.entered for b in brackets) + 1
+            chosen = max(range(len(brackets)), key=lambda i: own[i] * all_of_them - brackets[i].entered)
+            brackets[chosen] = brackets[chosen]._replace(entered=brackets[chosen].entered + 1)
+            members[trial] = chosen
+        go = [Verdict(e.trial, "go", brackets[members[e.trial]].rung) for e in entered]
+        return HalvingState(state.length, tuple(brackets), members), go
+
+    def update(state: HalvingState, news: News) -> tuple[HalvingState, list[Verdict]]:
+        state, verdicts = enter(state, news.entered)
+        brackets = list(state.brackets)
+        for trial, value in news.values.items():
+            own = brackets[state.members[trial]]
+            if own.rung < state.length:  # nothing is decided at the end
+                brackets[state.members[trial]] = own._replace(waiting={**own.waiting, trial: value})
+        for i, own in enumerate(brackets):
+            if news.idle and own.waiting:
+                following = min(own.rung * eta, state.length)
+                verdicts += _halved(own.waiting, own.rung, following, eta, list(state.members))
+                brackets[i] = own._replace(rung=following, waiting={})
+        return state._replace(brackets=tuple(brackets)), verdicts
+
+    def stages(trials: int, length: float) -> list[tuple[int, float]]:
+        found: dict[tuple[float, float], int] = {}
+        for share, start in zip(shares(length), starts(length), strict=True):
+            left, at, before = round(share * trials), min(start, length), 0.0
+            while left:
+                found[before, at] = found.get((before, at), 0) + left
+                left, before, at = 0 if at >= length else max(1, int(left / eta)), at, min(at * eta, length)
+        return [(count, end - begin) for (begin, end), count in found.items()]
+
+    return Pruner(init, update, stages, unit, metric, direction, asked)
+
+
+def _halved(
+    waiting: Mapping[str, float], at: float, following: float, eta: float, order: Sequence[str]
+) -> list[Verdict]:
+    """The best go on, those asked first where values are equal; what is not finite never does."""
+    ranked = rank(waiting, order)
+    count = max(1, int(len(waiting) / eta))
+    chosen = [trial for trial in ranked[:count] if math.isfinite(waiting[trial])]
+    go = [Verdict(trial, "go", following) for trial in chosen]
+    why = f"not among the best {len(chosen)} of {len(waiting)} after {at:g}"
+    return go + [Verdict(trial, "stop", reason=why) for trial in waiting if trial not in set(chosen)]
+
+
+def check_rungs(name: str, eta: float, first: float, unit: str, direction: str | None) -> None:
+    if not eta > 1 or not first > 0:
+        raise ValueError(f"{name}: got eta={eta}, first={first}; expected eta above 1 and a first rung above 0.")
+    check_unit(name, unit, direction)

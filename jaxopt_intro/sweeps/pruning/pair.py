@@ -1,0 +1,114 @@
+"""What a pruner is: a pair of pure functions on the host, which says who goes on.
+
+A pruner sees trials, never lanes: the engine gives it the mean over a trial's seeds, and more is always better. What
+a trial has trained is counted in the pruner's own unit: epochs, steps or examples. Trials stop at rungs, where they
+wait for a verdict; their weights and optimizer states wait with them, so whoever goes on is not trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxopt_intro.checks import known_name
+
+UNITS = ("epochs", "steps", "examples")
+
+
+class Entrant(NamedTuple):
+    """A trial that has been asked for.
+
+    Attributes:
+        trial: Its id.
+        group: The group's id: only trials of one group can take over each other's state.
+        hparams: Its numbers that are lanes, not compiled.
+    """
+
+    trial: str
+    group: str = ""
+    hparams: Mapping[str, float] = {}
+
+
+class News(NamedTuple):
+    """What a pruner is told.
+
+    Attributes:
+        entered: Trials that are new, in the order asked.
+        at: How much the reported trials have trained.
+        values: What they have reached by then, more is better; NaN where a seed has failed.
+        idle: Whether nobody trains and nobody new will come before a verdict.
+    """
+
+    entered: Sequence[Entrant] = ()
+    at: float = 0.0
+    values: Mapping[str, float] = {}
+    idle: bool = False
+
+
+class Verdict(NamedTuple):
+    """What becomes of a trial that waits.
+
+    Attributes:
+        trial: Its id.
+        action: "go" on, "stop", or "copy" another's state and go on from there.
+        to: Until how much training it goes on.
+        reason: Why it is stopped, in words.
+        source: Whose state it copies.
+        hparams: The numbers with which it goes on from a copy.
+    """
+
+    trial: str
+    action: str
+    to: float = 0.0
+    reason: str = ""
+    source: str = ""
+    hparams: Mapping[str, float] = {}
+
+
+class Pruner(NamedTuple):
+    """Says which trials go on.
+
+    Attributes:
+        init: `length -> state`, the most that a trial may train, in the pruner's unit.
+        update: `(state, News) -> (state, verdicts)`. A trial without a verdict waits.
+        stages: `(trials, length) -> [(how many trials, how much each trains), ...]` between rungs, as expected: with it
+            the planner judges how well tiles of a width will be filled.
+        unit: "epochs", "steps" or "examples".
+        metric: What the values are; None is the sweep's objective.
+        direction: "max" or "min" of the metric; None asks the objective's.
+        asked: `name` and numbers as plain values, for experiment files.
+        copies: Whether trials may copy each other.
+    """
+
+    init: Callable[[float], Any]
+    update: Callable[[Any, News], tuple[Any, list[Verdict]]]
+    stages: Callable[[int, float], list[tuple[int, float]]]
+    unit: str
+    metric: str | None
+    direction: str | None
+    asked: Mapping[str, Any]
+    copies: bool = False
+
+
+def rank(values: Mapping[str, float], order: Sequence[str]) -> list[str]:
+    """The trials, the best first; where values are equal those asked first, and last what is not finite."""
+    places = {trial: i for i, trial in enumerate(order)}
+    signed = {t: -v if math.isfinite(v) else math.inf for t, v in values.items()}
+    return sorted(values, key=lambda trial: (signed[trial], places[trial]))
+
+
+def scattered(trial: str) -> int:
+    """A number that neighbours in a grid do not share."""
+    return int.from_bytes(hashlib.sha256(trial.encode()).digest()[:8], "little")
+
+
+def asked_as(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"name": name, **{n: v for n, v in arguments.items() if v is not None}}
+
+
+def check_unit(name: str, unit: str, direction: str | None) -> None:
+    known_name(unit, UNITS, f"unit of {name}")
+    if direction not in (None, "max", "min"):
+        raise ValueError(f"{name}: got direction={direction!r}; expected 'max', 'min' or None.")
