@@ -27,12 +27,15 @@ _NAMES = {
     "uniform": "distributions",
     "make_training": "training",
 }
-__all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604 - all are strings
+_INNER = {"pruning": "sweeps.pruning"}
+__all__ = ["__version__", *_MODULES, *_NAMES, *_INNER]  # noqa: PLE0604 - all are strings
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _INNER:
+        return importlib.import_module(f"{__name__}.{_INNER[name]}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(__all__))}")

@@ -19,8 +19,8 @@ seed]`.
 
 run
     `format` (1), `time` (ISO 8601), `versions`, `device`, `settings` (of JAX), `experiment`, `objective`
-    (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked). The first
-    record; one more at each resume, and the last one wins.
+    (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked), `pruner` (its name and
+    numbers, or null). The first record; one more at each resume, and the last one wins.
 trial
     `trial` (its id), `hparams` {name: number}, `choices` {name: label}, `values` {name: the option, callables by
     where they are found}, `fixed` (numbers that are compiled) and `compiled` {name: why}, `group`, `seeds`
@@ -28,14 +28,25 @@ trial
 plan
     `group`, `width`, and what else was decided.
 epoch
-    `group`, `epoch` (from 1), `members`, `metrics` {name: one number for each member}, `time` (seconds
-    since the start). May be written again after a resume, with equal values.
+    `group`, `epoch` (the number of the validation, from 1), `step` (after which it was), `members`, `metrics` {name:
+    one number for each member}, `time` (seconds since the start). May be written again after a resume, with equal
+    values.
+ask
+    `number` (from 0), `count` (how many trials were asked for), `told` (ids of trials of whose end the searcher was
+    told before), `trials` (ids of those it gave, whose own records come before).
+rung
+    What a pruner was told and said: `number` (from 0), `rung` (how much training the trials have had, in the pruner's
+    unit), `values` {trial: more is better}, `entered` (new trials), `closed` (whether no others will come), `idle`
+    (whether nobody trained), `verdicts`: dicts of `trial`, `action` (go, stop or copy), `to` (until how much training),
+    `reason`, and for a copy `from` and `hparams`.
+    After a resume records from the last checkpoint on may come again, with the same numbers.
 end
     `trial`, `seed`, `status` (finished, failed or pruned), `reason` (or null), `step`, `epoch` (epochs
     done), `score` (of the best epoch, or null) and `best_epoch` (0: none).
 checkpoint
-    `group`, `members`, `round` (from 0) and `piece` (segments done in it), `totals` (names), `path` (null: dropped).
-    The last one wins.
+    `group`, `members`, `round` (from 0) and `piece` (segments done in it), `totals` (names), `parked` {group and round:
+    members that wait}, `waiting` (their values), `asks` and `updates` (records until then), `path` (null: dropped, and
+    all that was decided stands). The last one wins.
 weights
     `trial`, `seed`, `which` (best or last), `epoch`, `path` (relative to the run; null: removed). The last
     one wins.

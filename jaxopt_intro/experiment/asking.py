@@ -60,6 +60,7 @@ class Experiment:
         epochs: How often each trial goes over the training split.
         steps: How many steps each trial trains, in place of `epochs`.
         batch_size: Examples of an update: of a step, where there is no `microbatch`.
+        validate_every: After how many steps the trials are measured on the validation split; None: after each epoch.
         microbatch: Examples of a step, where they are to be fewer than those of an update. The batch size is then a
             number like any other, of trials that share one program, also with a schedule; values are multiples of the
             microbatch. Statistics of batch normalization are of microbatches.
@@ -101,6 +102,7 @@ class Experiment:
     epochs: int = 5
     steps: int | None = None
     batch_size: int = 128
+    validate_every: int | None = None
     microbatch: int | None = None
     compute_dtype: str | None = None
     valid: float | int = 0.1
@@ -117,11 +119,16 @@ class Experiment:
                     f"Experiment: got a distribution as {name}; expected one value for all trials. What differs "
                     f"between trials belongs in the space: Space({name}=...)."
                 )
-        least = {"epochs": 1, "steps": 1, "batch_size": 1, "microbatch": 1, "seed": 0, "data_seed": 0, "keep": 1}
+        least = {
+            "epochs": 1, "steps": 1, "batch_size": 1, "validate_every": 1, "microbatch": 1, "seed": 0, "data_seed": 0,
+            "keep": 1,
+        }  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not (whole and value >= low) and not (name in ("steps", "microbatch") and value is None):
+            if not (whole and value >= low) and not (
+                name in ("steps", "validate_every", "microbatch") and value is None
+            ):
                 raise ValueError(f"Experiment: got {name}={value!r}; expected a whole number of at least {low}.")
             if value is not None:
                 object.__setattr__(self, name, int(value))  # NumPy's integers are no TOML

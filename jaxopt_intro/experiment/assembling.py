@@ -270,7 +270,7 @@ def direction_of(experiment: Experiment, info: Info) -> tuple[str, str]:
 
 
 def rounds_of(experiment: Experiment, dataset: Dataset) -> list[int]:
-    """Returns the steps of each epoch; with `steps`, the last one may be shorter.
+    """Returns the steps from one validation to the next: an epoch's, or as many as asked; the last may be fewer.
 
     Raises:
         ValueError: A batch is larger than the training split.
@@ -283,10 +283,10 @@ def rounds_of(experiment: Experiment, dataset: Dataset) -> list[int]:
             f"{name}."
         )
     epoch = count // size
-    if experiment.steps is None:
-        return [epoch] * experiment.epochs
-    full, rest = divmod(experiment.steps, epoch)
-    return [epoch] * full + ([rest] if rest else [])
+    steps = experiment.epochs * epoch if experiment.steps is None else experiment.steps
+    every = experiment.validate_every or epoch
+    full, rest = divmod(steps, every)
+    return [every] * full + ([rest] if rest else [])
 
 
 def _raw(experiment: Experiment, dataset: Dataset) -> list[tuple[str, Any]]:

@@ -91,13 +91,28 @@ class Program(NamedTuple):
     hash: str | None
 
 
-def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> tuple[list[Staged], dict[str, Program]]:
+class Known(NamedTuple):
+    """What was found of trials that were asked before: a search asks again and again.
+
+    Attributes:
+        findings: What was found, by the trials' kind: their choices and the names of their numbers.
+        programs: The programs, by kind and the numbers that are compiled.
+    """
+
+    findings: dict[Any, Finding]
+    programs: dict[Any, Program]
+
+
+def stage(
+    experiment: Experiment, dataset: Dataset, trials: Sequence[Trial], known: Known | None = None
+) -> tuple[list[Staged], dict[str, Program]]:
     """Finds out what can be traced, and sorts the trials into groups.
 
     Args:
         experiment: What all trials have in common.
         dataset: Its data.
         trials: The trials.
+        known: What was found before; what is found now is added.
 
     Returns:
         The trials in order, staged, those that mean the same once; and the program of each group.
@@ -107,8 +122,7 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
     """
     staged: dict[str, Staged] = {}
     programs: dict[str, Program] = {}
-    findings: dict[Any, Finding] = {}
-    known: dict[Any, Program] = {}
+    findings, known_programs = known or Known({}, {})
     for trial in map(experiment.with_batch_size_as_number, trials):
         one, options = experiment.with_choices(trial)
         kind = (tuple(sorted(trial.labels.items())), tuple(sorted(trial.hparams)))
@@ -120,11 +134,11 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         _whole_batches(one, numbers, sum(rounds_of(one, dataset)), finding)
         fixed = {name: trial.hparams[name] for name in finding.compiled}
         program_key = (*kind, tuple(sorted(fixed.items())))
-        if program_key not in known:
+        if program_key not in known_programs:
             traced = [name for name in trial.hparams if name not in fixed]
-            known[program_key] = _program(one, dataset, options, trial, finding, traced)
-            programs[known[program_key].id] = known[program_key]
-        program = known[program_key]
+            known_programs[program_key] = _program(one, dataset, options, trial, finding, traced)
+        program = known_programs[program_key]
+        programs[program.id] = program
         _workers_hold(program.assembly, trial, finding)
         parts = {**_parts(one, dataset, finding), "program": program.hash}
         trial_id = identity.trial_id(numbers, finding.others, parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -28,7 +29,8 @@ from jaxopt_intro.models import layers
 from jaxopt_intro.sweeps import engine, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
-from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
+from jaxopt_intro.sweeps.session import Limits, Session
 from jaxopt_intro.sweeps.space import Space, Trial, unique
 
 _OF_PLAN = ("width", "devices", "rates", "why", "memory", "convolutions", "other_convolutions")
@@ -41,6 +43,10 @@ def sweep(
     replicates: int = 1,
     directory: str | os.PathLike[str] | None = None,
     *,
+    pruner: Pruner | None = None,
+    max_time: float | None = None,
+    max_trials: int | None = None,
+    max_failures: int | None = None,
     width: int | None = None,
     convolutions: Mapping[str, str] | None = None,
     listener: Listener | None = None,
@@ -56,6 +62,12 @@ def sweep(
         trials: From `Space.grid` or `Space.random`; repeated ones are trained once.
         replicates: How many seeds each trial is trained with.
         directory: The run's directory; None makes one under `runs/`.
+        pruner: Says which trials go on, such as `pruning.hyperband()`; None: all do. Those that go on keep their
+            weights and optimizer states; the others end as pruned, with the reason.
+        max_time: After so many seconds the sweep ends; trials that are not through end as pruned. They count by their
+            best validation until then.
+        max_trials: At most so many of the trials are trained, the first ones.
+        max_failures: Once more than so many members (trials times seeds) have failed, the sweep ends.
         width: How many trials run side by side on a device; None measures. Results are bitwise reproducible for equal
             widths, whatever the number of devices.
         convolutions: How convolutions are computed, where they can be so: `{"kernel": "im2col"}`, of "outputs",
@@ -81,27 +93,30 @@ def sweep(
         (3, ['finished', 'finished', 'finished'])
     """
     listener = listener or (lambda record: None)
-    every = _checked(trials, replicates, width)
+    every = _checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
+    limits = _limits(max_time, max_failures)
     layers.check_ways(convolutions or {})
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
+    pruner = _decided(pruner, experiment, dataset)
+    asked |= {"pruner": dict(pruner.asked)} if pruner else {}
     staged, programs = grouping.stage(experiment, dataset, every)
     _comparable(objective, staged, programs, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
     directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
-    _same_experiment(directory, experiment, dataset)
+    _same_experiment(directory, experiment, dataset, pruner, [s.id for s in staged])
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
-        session = Session(directory, writer, past, listener)
+        session = Session(directory, writer, past, listener, limits=limits)
         with session.signals():
             listener({"type": "directory", "path": str(directory)})
-            session.emit({**_run_record(experiment, dataset, objective, direction), "trials": len(staged)})
+            record = _run_record(experiment, dataset, objective, direction)
+            session.emit({**record, "trials": len(staged), "pruner": asked.get("pruner")})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
-            job = _job(experiment, dataset, groups, past, objective, direction, width)._replace(
-                convolutions=convolutions
-            )
+            job = _job(experiment, dataset, groups, past, objective, direction, width)
+            job = job._replace(convolutions=convolutions, pruner=pruner)
             engine.run(job, session)
             _test_chosen(session, dataset, programs, staged, job)
             if session.lane_steps or not any(r["type"] == "receipt" for r in past):
@@ -123,7 +138,7 @@ def device_description() -> dict[str, Any]:
     }
 
 
-def _checked(trials: Sequence[Trial], replicates: int, width: int | None) -> list[Trial]:
+def _checked(trials: Sequence[Trial], replicates: int, counts: Mapping[str, int | None]) -> list[Trial]:
     if isinstance(trials, Space):
         raise ValueError("sweep: got a Space; expected trials. Pass space.grid(...) or space.random(n).")
     trials = list(trials)
@@ -131,10 +146,32 @@ def _checked(trials: Sequence[Trial], replicates: int, width: int | None) -> lis
     if not trials or strange is not None:
         got = "no trials" if not trials else f"a {type(strange).__name__} among the trials"
         raise ValueError(f"sweep: got {got}; expected trials from space.grid(...) or space.random(n).")
-    for name, value in (("replicates", replicates), ("width", width)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+    for name, value in {"replicates": replicates, **counts}.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f"sweep: got {name}={value!r}; expected a whole number of at least 1.")
     return unique(trials)
+
+
+def _limits(max_time: float | None, max_failures: int | None) -> Limits:
+    if max_time is not None and not max_time > 0:
+        raise ValueError(f"sweep: got max_time={max_time!r}; expected a number of seconds above 0.")
+    if max_failures is not None and (not isinstance(max_failures, int) or max_failures < 0):
+        raise ValueError(f"sweep: got max_failures={max_failures!r}; expected a whole number of at least 0.")
+    return Limits(max_time, max_failures)
+
+
+def _decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> Pruner | None:
+    """The pruner with its metric and direction, which are the objective's if it names none."""
+    if pruner is None:
+        return None
+    if not isinstance(pruner, Pruner):
+        raise ValueError(
+            f"sweep: got pruner={pruner!r}; expected a Pruner. Call one of {', '.join(PRUNERS)}, such as "
+            "pruning.hyperband()."
+        )
+    own = {} if pruner.metric is None else {"objective": pruner.metric, "direction": pruner.direction}
+    metric, direction = direction_of(dataclasses.replace(experiment, **own), dataset.info)
+    return pruner._replace(metric=metric, direction=pruner.direction or direction)
 
 
 def _comparable(
@@ -180,13 +217,28 @@ def _new_directory(experiment: Experiment, dataset: Dataset) -> Path:
     return path
 
 
-def _same_experiment(directory: Path, experiment: Experiment, dataset: Dataset) -> None:
-    """Refuses to mix two experiments in one run."""
+def _same_experiment(
+    directory: Path, experiment: Experiment, dataset: Dataset, pruner: Pruner | None, trials: Sequence[str]
+) -> None:
+    """Refuses to mix two experiments in one run, and to change what a pruner chooses among."""
     if not (directory / "journal.jsonl").exists():
         return
-    runs = [r for r in journal.read(directory) if r["type"] == "run"]
+    records = journal.read(directory)
+    runs = [r for r in records if r["type"] == "run"]
     if not runs:
         return
+    pruned, prunes = runs[-1].get("pruner"), dict(pruner.asked) if pruner else None
+    if pruned != prunes:
+        raise ValueError(
+            f"the run {str(directory)!r} was asked with pruner={pruned}; got {prunes}; expected the same, since its "
+            "verdicts depend on it. Give another directory."
+        )
+    known = [r["trial"] for r in records if r["type"] == "trial"]
+    if prunes and known and set(known) != set(trials):
+        raise ValueError(
+            f"the run {str(directory)!r} prunes among its {len(set(known))} trials; got others; expected the same, "
+            "since who goes on depends on all of them. Give another directory."
+        )
     before, now = runs[-1]["experiment"], to_mapping(experiment)
     free = {"keep", "data_dir"}
 
@@ -334,5 +386,6 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
                 **{key: session.plans[group.id].get(key, "" if key == "memory" else []) for key in _OF_PLAN},
             }
             for group in groups
+            if group.id in session.plans  # a limit may have ended the sweep before
         ],
     }

@@ -63,7 +63,7 @@ class Engine:
         self._exhausted = job.source is None
         self._told: set[str] = set()
         self._asks = 0
-        self._ended: set[Pair] = set()
+        self._ended: frozenset[Pair] = frozenset()
 
     # -- where earlier sessions stopped ----------------------------------------------------------------------------
 
@@ -160,6 +160,8 @@ class Engine:
 
     def _run(self, ready: Ready, members: Sequence[Member], start: Start) -> None:
         until = min(self._field.target(m.trial) for m in members)
+        if self._judge and len(members) < ready.lanes:  # others may join
+            until = self._field.meeting(ready.group, start.round, until)
         try:
             end = tiles.run_tile(self._job, self._session, ready, members, start, until, self._save)
         except tiles.TooWide as error:
@@ -197,7 +199,7 @@ class Engine:
             if self._field.target(trial) > end.round:
                 self._field.send(trial, self._field.target(trial))
         if self._judge and arrived:
-            self._carry_out(self._judge.report(self._judge.amount(group, end.round), arrived))
+            self._carry_out(self._judge.report(self._judge.amount(group, end.round), arrived, closed=self._exhausted))
 
     def _finish(self, group: Group, members: Sequence[Member], lanes: Lane, number: int, reason: str = "") -> None:
         self._keeper.finish(members, lanes, group.rounds, number, reason)
@@ -249,11 +251,11 @@ class Engine:
 
     def _more(self) -> bool:
         """Asks for more trials; returns whether there are any."""
-        if self._exhausted:
+        if self._exhausted or self._job.source is None:
             return False
         self._session.flush()
-        source, lanes = self._job.source, [ready.lanes for ready in self._ready.values()][-1:]
-        count = -(-source.batch // lanes[0]) * lanes[0] if lanes else source.batch
+        batch, lanes = self._job.source.batch, [ready.lanes for ready in self._ready.values()][-1:]
+        count = -(-batch // lanes[0]) * lanes[0] if lanes else batch
         ended = dict.fromkeys(trial for trial, _ in self._session.ended if trial not in self._told)
         told = [trial for trial in ended if self._field.over(trial)]
         groups = self._ask(count, told)

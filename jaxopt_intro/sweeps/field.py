@@ -112,6 +112,13 @@ class Field:
             del members[pair]
         return [self.members[pair] for pair in order[:count]]
 
+    def meeting(self, group: Group, number: int, until: int) -> int:
+        """Returns the next round, at the latest `until`, at which others of a group wait, or will be when they stop."""
+        own = (pair for trial, pairs in self._pairs.items() if self._group[trial] == group.id for pair in pairs)
+        alive = [pair for pair in own if pair not in self._ended]
+        rounds = {n for pair in alive for n in (self.round_of(pair), self.target(pair[0])) if number < n < until}
+        return min(rounds, default=until)
+
     def remove(self, members: Sequence[Member]) -> None:
         """Takes members that train already out of their queues."""
         for member in members:

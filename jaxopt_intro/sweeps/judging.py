@@ -42,19 +42,21 @@ class Judge:
         """Tells the pruner of new trials."""
         return self._update(News(entered=entrants))
 
-    def report(self, at: float, values: Mapping[str, float]) -> list[Verdict]:
-        """Tells the pruner what trials have reached."""
-        return self._update(News(at=at, values=values))
+    def report(self, at: float, values: Mapping[str, float], *, closed: bool) -> list[Verdict]:
+        """Tells the pruner what trials have reached, and whether no others will come."""
+        return self._update(News(at=at, values=values, closed=closed))
 
     def settle(self, useful: Callable[[Iterable[Verdict]], list[Verdict]]) -> list[Verdict]:
         """Tells the pruner that nobody trains any more; nothing happened if it says nothing useful."""
-        state, verdicts = self._pruner.update(self._started(), News(idle=True))
-        return self._record(News(idle=True), state, verdicts) if useful(verdicts) else []
+        news = News(closed=True, idle=True)
+        state, verdicts = self._pruner.update(self._started(), news)
+        found = useful(verdicts)
+        return self._record(news, state, found) if found else []
 
     def again(self, record: Mapping[str, Any]) -> list[Verdict]:
         """Tells the pruner what an earlier session told it."""
         entered = [self._field.entrant(trial) for trial in record["entered"]]
-        news = News(entered, record["rung"], record["values"], record["idle"])
+        news = News(entered, record["rung"], record["values"], record["closed"], record["idle"])
         self._state, verdicts = self._pruner.update(self._started(), news)
         self.updates += 1
         return verdicts
@@ -105,6 +107,7 @@ class Judge:
             "type": "rung",
             "number": number,
             "rung": news.at,
+            "closed": news.closed,
             "idle": news.idle,
             "entered": entered,
             "values": news.values,

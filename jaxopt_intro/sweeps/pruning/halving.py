@@ -15,11 +15,13 @@ class Bracket(NamedTuple):
     Attributes:
         rung: Where its trials wait next.
         entered: How many trials it has had.
-        waiting: The values of those that wait.
+        coming: How many come to the rung.
+        waiting: The values of those that are there.
     """
 
     rung: float
     entered: int
+    coming: int
     waiting: Mapping[str, float]
 
 
@@ -58,8 +60,8 @@ def successive_halving(
         >>> state, verdicts = pruner.update(pruner.init(4), News([Entrant("a"), Entrant("b")]))
         >>> [(v.trial, v.action, v.to) for v in verdicts]
         [('a', 'go', 1.0), ('b', 'go', 1.0)]
-        >>> state, _ = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}))
-        >>> [(v.trial, v.action, v.to) for v in pruner.update(state, News(idle=True))[1]]
+        >>> _, verdicts = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}, closed=True))
+        >>> [(v.trial, v.action, v.to) for v in verdicts]
         [('b', 'go', 2.0), ('a', 'stop', 0.0)]
     """
     check_rungs("successive_halving", eta, first, unit, direction)
@@ -122,15 +124,17 @@ def _halving(
         return [size / sum(sizes) for size in sizes]
 
     def init(length: float) -> HalvingState:
-        return HalvingState(length, tuple(Bracket(min(at, length), 0, {}) for at in starts(length)), {})
+        return HalvingState(length, tuple(Bracket(min(at, length), 0, 0, {}) for at in starts(length)), {})
 
     def enter(state: HalvingState, entered: Sequence[Entrant]) -> tuple[HalvingState, list[Verdict]]:
-        own, brackets, members = shares(state.length), list(state.brackets), dict(state.members)
+        own, brackets, dealt = shares(state.length), list(state.brackets), {}
         for trial in sorted((e.trial for e in entered), key=scattered):
             all_of_them = sum(b.entered for b in brackets) + 1
             chosen = max(range(len(brackets)), key=lambda i: own[i] * all_of_them - brackets[i].entered)
-            brackets[chosen] = brackets[chosen]._replace(entered=brackets[chosen].entered + 1)
-            members[trial] = chosen
+            own_bracket = brackets[chosen]
+            brackets[chosen] = own_bracket._replace(entered=own_bracket.entered + 1, coming=own_bracket.coming + 1)
+            dealt[trial] = chosen
+        members = {**state.members, **{e.trial: dealt[e.trial] for e in entered}}  # in the order asked
         go = [Verdict(e.trial, "go", brackets[members[e.trial]].rung) for e in entered]
         return HalvingState(state.length, tuple(brackets), members), go
 
@@ -142,10 +146,13 @@ def _halving(
             if own.rung < state.length:  # nothing is decided at the end
                 brackets[state.members[trial]] = own._replace(waiting={**own.waiting, trial: value})
         for i, own in enumerate(brackets):
-            if news.idle and own.waiting:
+            there = news.closed and len(own.waiting) == own.coming
+            if own.waiting and (there or news.idle):
                 following = min(own.rung * eta, state.length)
-                verdicts += _halved(own.waiting, own.rung, following, eta, list(state.members))
-                brackets[i] = own._replace(rung=following, waiting={})
+                halved = _halved(own.waiting, own.rung, following, eta, list(state.members))
+                going = sum(verdict.action == "go" for verdict in halved)
+                verdicts += halved
+                brackets[i] = own._replace(rung=following, coming=going, waiting={})
         return state._replace(brackets=tuple(brackets)), verdicts
 
     def stages(trials: int, length: float) -> list[tuple[int, float]]:

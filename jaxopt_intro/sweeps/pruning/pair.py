@@ -38,12 +38,14 @@ class News(NamedTuple):
         entered: Trials that are new, in the order asked.
         at: How much the reported trials have trained.
         values: What they have reached by then, more is better; NaN where a seed has failed.
-        idle: Whether nobody trains and nobody new will come before a verdict.
+        closed: Whether nobody new will come.
+        idle: Whether nobody trains, and nobody will before a verdict.
     """
 
     entered: Sequence[Entrant] = ()
     at: float = 0.0
     values: Mapping[str, float] = {}
+    closed: bool = False
     idle: bool = False
 
 

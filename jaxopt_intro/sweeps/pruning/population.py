@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxopt_intro.distributions import float32
 from jaxopt_intro.sweeps.pruning.pair import Entrant, News, Pruner, Verdict, asked_as, check_unit, rank, scattered
 
 
@@ -116,7 +117,7 @@ def _copies(
             changed = {}
             for name, value in members[source].hparams.items():
                 moved = value * (factor if draw.integers(2) else 1 / factor)
-                moved = round(moved) if isinstance(value, int) else float(np.float32(moved))
+                moved = round(moved) if isinstance(value, int) else float32(moved)
                 changed[name] = min(max(moved, ranges[name][0]), ranges[name][1])
             found[trial] = Verdict(trial, "copy", source=source, hparams=changed)
     return found

@@ -1,0 +1,233 @@
+"""Pruned sweeps: who goes on was not trained again, nobody is lost, and a kill changes no bit and no verdict."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import pytest
+
+from jaxopt_intro import Experiment, Space, choice, journal, log_uniform, pruning, results, sweep
+from jaxopt_intro.experiment import running
+from jaxopt_intro.sweeps import planning, tiles
+from jaxopt_intro.sweeps.session import Session
+from tests.small import DATA, of
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+EXPERIMENT = Experiment(data=DATA, model="linear", optimizer="sgd", penalty="l2", epochs=9, batch_size=8, keep=100)
+SPACE = Space(learning_rate=log_uniform(1e-3, 1.0), l2=log_uniform(1e-5, 1e-1))
+TRIALS = SPACE.random(13, seed=2)
+
+
+def curves(directory):
+    """Every metric of every member by epoch, as bits."""
+    found = {}
+    for record in of(directory, "epoch"):
+        for i, member in enumerate(map(tuple, record["members"])):
+            values = {name: np.float32(column[i]).tobytes() for name, column in record["metrics"].items()}
+            assert found.setdefault((*member, record["epoch"]), values) == values
+    return found
+
+
+def ends(directory):
+    return {(r["trial"], r["seed"]): r for r in of(directory, "end")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """All trials without a pruner."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    sweep(EXPERIMENT, TRIALS, directory=directory, width=4)
+    return curves(directory)
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [pruning.successive_halving(), pruning.hyperband(), pruning.asha(), pruning.median(least=1, metric="loss")],
+    ids=lambda pruner: pruner.asked["name"],
+)
+def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, whole, tmp_path):
+    found = sweep(EXPERIMENT, TRIALS, directory=tmp_path / "run", width=4, pruner=pruner)
+    status = collections.Counter(found.status.values.ravel().tolist())
+    assert set(status) == {"finished", "pruned"}
+    own, over = curves(tmp_path / "run"), ends(tmp_path / "run")
+    assert len(over) == len(TRIALS)
+    assert own == {place: values for place, values in whole.items() if place[2] <= over[place[:2]]["epoch"]}
+    assert all(r["reason"] and r["epoch"] < 9 for r in over.values() if r["status"] == "pruned")
+    (receipt,) = of(tmp_path / "run", "receipt")
+    assert receipt["busy"] > 0.4
+    assert results.best(found).score.item() == found.score.max().item()
+
+
+def test_a_pruner_chooses_among_all_groups_and_those_who_go_on_share_tiles(tmp_path):
+    optimizers = choice(["sgd", "momentum"])
+    space = Space(learning_rate=log_uniform(1e-3, 1.0), optimizer=optimizers)
+    pruner = pruning.successive_halving(eta=2)
+    experiment = Experiment(**{**vars(EXPERIMENT), "penalty": ()})
+    found = sweep(experiment, space.grid(8), directory=tmp_path / "run", width=2, pruner=pruner)
+    verdicts = [v for r in of(tmp_path / "run", "rung") for v in r["verdicts"]]
+    gone = collections.Counter(v["to"] for v in verdicts if v["action"] == "go")
+    assert gone == {2.0: 8, 4.0: 4, 8.0: 2, 9.0: 1}
+    assert (found.status == "finished").sum() == 1
+    (receipt,) = of(tmp_path / "run", "receipt")
+    assert receipt["busy"] > 0.85
+
+
+def test_a_trial_is_judged_by_the_mean_of_its_seeds_and_a_failed_seed_takes_it_out(tmp_path):
+    bad = TRIALS[0]._replace(hparams={**TRIALS[0].hparams, "learning_rate": 1e30})
+    pruner = pruning.successive_halving(eta=2, metric="loss")
+    experiment = Experiment(**{**vars(EXPERIMENT), "vary_batches": True, "epochs": 4})
+    found = sweep(experiment, [bad, *TRIALS[:3]], 3, tmp_path / "run", width=4, pruner=pruner)
+    assert found.status.values[0].tolist() == ["failed"] * 3
+    rung = next(r for r in of(tmp_path / "run", "rung") if len(r["verdicts"]) == 4)
+    going = {v["trial"] for v in rung["verdicts"] if v["action"] == "go"}
+    losses = found.valid_loss.isel(epoch=0).mean("seed").to_series().drop(found.trial.values[0])
+    assert going == set(losses.nsmallest(2).index)
+
+
+@pytest.mark.parametrize(("unit", "first"), [("steps", 3.0), ("examples", 24.0)])
+def test_rungs_count_steps_or_examples_too_and_validation_comes_as_often_as_asked(tmp_path, unit, first):
+    experiment = Experiment(**{**vars(EXPERIMENT), "steps": 27, "validate_every": 3})
+    pruner = pruning.successive_halving(first=first, unit=unit)
+    found = sweep(experiment, TRIALS[:9], directory=tmp_path / "run", width=4, pruner=pruner)
+    assert found.sizes["epoch"] == 9
+    assert sorted(r["step"] for r in ends(tmp_path / "run").values()) == [3] * 6 + [9] * 2 + [27]
+    whole = sweep(experiment, TRIALS[:9], directory=tmp_path / "whole", width=4)
+    by_epochs = sweep(
+        Experiment(**{**vars(experiment), "validate_every": None}), TRIALS[:9], directory=tmp_path / "e", width=4
+    )
+    last = by_epochs.valid_loss.isel(epoch=-1).values  # 27 steps, of 3 an epoch
+    np.testing.assert_array_equal(whole.valid_loss.isel(epoch=-1).values, last)
+
+
+def lineage(directory):
+    return [(v["trial"], v["from"], v["hparams"]) for r in of(directory, "rung") for v in r["verdicts"] if "from" in v]
+
+
+def test_population_based_training_copies_weights_and_goes_on_with_other_numbers(tmp_path):
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 4})
+    bad = TRIALS[0]._replace(hparams={**TRIALS[0].hparams, "learning_rate": 1e30})
+    pruner = pruning.pbt(share=0.25)
+    found = sweep(experiment, [bad, *TRIALS[:7]], directory=tmp_path / "run", width=4, pruner=pruner)
+    assert (found.status == "finished").all()  # the diverged one too: it took over another's weights
+    copies = lineage(tmp_path / "run")
+    assert len(copies) == 2 * 3
+    first = found.trial.values[0]
+    assert copies[0][0] == first or copies[1][0] == first
+    assert (
+        np.isnan(found.valid_loss.sel(trial=first, epoch=1)).all() or found.valid_loss.sel(trial=first, epoch=1) > 1e3
+    )
+    assert np.isfinite(found.valid_loss.sel(trial=first, epoch=slice(2, None))).all()
+
+
+class Killed(Exception):
+    """Stands for a kill: the process is gone, its journal and checkpoints are there."""
+
+
+@pytest.mark.parametrize("name", [None, "hyperband", "asha", "median", "pbt"])
+def test_a_kill_at_any_moment_changes_no_bit_and_no_verdict(name, tmp_path, monkeypatch):
+    """Every segment is a step, a checkpoint after each; killed again and again, after a few more tiles each time."""
+    monkeypatch.setattr(planning, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(running, "Session", lambda *a, **k: Session(*a, checkpoint_seconds=0.0, **k))
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 4})
+    pruner = pruning.PRUNERS[name]() if name else None
+
+    def go(directory):
+        return sweep(experiment, TRIALS[:7], directory=directory, width=2, pruner=pruner)
+
+    go(tmp_path / "whole")
+    left, saves = [5], Session.save_checkpoint
+
+    def killed(session, record, tree):
+        saves(session, record, tree)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(Session, "save_checkpoint", killed)
+    kills = 0
+    while True:
+        left[0] = 5 + 3 * kills
+        try:
+            go(tmp_path / "run")
+            break
+        except Killed:
+            kills += 1
+    assert kills >= 2
+    assert curves(tmp_path / "run") == curves(tmp_path / "whole")
+    assert ends(tmp_path / "run") == ends(tmp_path / "whole")
+    assert len(of(tmp_path / "run", "end")) == 7
+    said = [{r["number"]: (r["values"], r["verdicts"]) for r in of(d, "rung")} for d in (
+        tmp_path / "run", tmp_path / "whole")]  # fmt: skip
+    assert said[0] == said[1]
+    records = len(journal.read(tmp_path / "run"))
+    go(tmp_path / "run")  # a finished run is finished
+    assert [r["type"] for r in journal.read(tmp_path / "run")[records:]] == ["run"] + ["checkpoint"] * bool(name)
+
+
+def test_a_run_prunes_as_it_was_asked_to(tmp_path):
+    sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "run", width=4, pruner=pruning.asha())
+    with pytest.raises(ValueError, match=r"asked with pruner=.*'asha'"):
+        sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "run", width=4)
+    with pytest.raises(ValueError, match="prunes among its 3 trials"):
+        sweep(EXPERIMENT, TRIALS[:4], directory=tmp_path / "run", width=4, pruner=pruning.asha())
+    with pytest.raises(ValueError, match=r"such as pruning\.hyperband"):
+        sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", width=4, pruner=pruning.asha)
+    with pytest.raises(ValueError, match="objective 'accuracies'"):
+        sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", pruner=pruning.asha(metric="accuracies"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_sweep_ends_well_when_its_time_is_over(tmp_path, monkeypatch):
+    calls, run = [0], tiles.run_tile
+
+    def run_tile(job, session, *rest):
+        calls[0] += 1
+        end = run(job, session, *rest)
+        if calls[0] == 2:
+            monkeypatch.setattr(session, "elapsed", lambda: 1e6)
+        return end
+
+    monkeypatch.setattr(tiles, "run_tile", run_tile)
+    found = sweep(EXPERIMENT, TRIALS, directory=tmp_path / "run", width=4, max_time=1e5, max_trials=12)
+    assert found.status.values.ravel().tolist() == ["finished"] * 8 + ["pruned"] * 4
+    assert set(found.reason.values.ravel()[8:]) == {"the sweep's time was over, 100000 seconds"}
+    assert len(of(tmp_path / "run", "test")) == 1
+    for wrong in ({"max_time": 0}, {"max_failures": -1}, {"max_trials": 0}):
+        with pytest.raises(ValueError, match="sweep: got max_"):
+            sweep(EXPERIMENT, TRIALS, directory=tmp_path / "none", **wrong)
+
+
+def test_a_sweep_ends_when_too_many_have_failed(tmp_path):
+    bad = [t._replace(hparams={**t.hparams, "learning_rate": 1e30}) for t in TRIALS]
+    found = sweep(EXPERIMENT, [*TRIALS[:2], *bad], directory=tmp_path / "run", width=4, max_failures=3)
+    status = collections.Counter(found.status.values.ravel().tolist())
+    assert 4 <= status["failed"] <= 8
+    assert status["pruned"] >= 15 - 8 - 2
+    assert "more than 3 had failed" in set(found.reason.values.ravel())
+
+
+def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(tmp_path, monkeypatch):
+    import jax
+
+    full, guarded = [], tiles._guarded
+
+    def run_out(session, ready, run, rows):
+        if ready.plan.width > 2:
+            full.append(ready.plan.width)
+            raise tiles.TooWide("RESOURCE_EXHAUSTED: Out of memory")
+        return guarded(session, ready, run, rows)
+
+    monkeypatch.setattr(planning, "WIDTHS", (8, 8))
+    monkeypatch.setattr(tiles, "_guarded", run_out)
+    found = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "run")
+    assert full == [8, 4]
+    assert (found.status == "finished").all()
+    plans = of(tmp_path / "run", "plan")
+    assert [plan["width"] for plan in plans] == [8, 4, 2]
+    assert "did not fit" in plans[-1]["why"]
+    monkeypatch.undo()
+    with jax.default_device(jax.local_devices()[0]):
+        again = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "two", width=2)
+    np.testing.assert_array_equal(found.valid_loss.values, again.valid_loss.values)

@@ -1,0 +1,143 @@
+"""Pruners as pure functions: who goes on, by the papers' rules, whatever the values are."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxopt_intro.sweeps.pruning import PRUNERS, Entrant, News, pruner_of
+
+NAMES = [f"{i:012x}" for i in range(60)]
+VALUES = st.lists(st.one_of(st.floats(0, 1, width=32), st.just(math.nan)), min_size=1, max_size=60)
+
+
+def compete(pruner, values, length, at_once=7):
+    """Lets trials compete whose value never changes; returns where each stopped, and all verdicts."""
+    known, reached, targets, stopped, said = dict(zip(NAMES, values, strict=False)), {}, {}, {}, []
+    state, verdicts = pruner.update(pruner.init(length), News([Entrant(n, hparams={"l2": 0.5}) for n in known]))
+
+    def carry_out(verdicts):
+        said.extend(verdicts)
+        useful = [v for v in verdicts if v.trial not in stopped and reached.get(v.trial) != length]
+        for verdict in useful:
+            if verdict.action == "stop":
+                stopped[verdict.trial] = reached[verdict.trial]
+            else:
+                targets[verdict.trial] = verdict.to
+        return useful
+
+    carry_out(verdicts)
+    for _ in range(10_000):
+        going = [t for t in targets if t not in stopped and reached.get(t, 0) < targets[t]]
+        if going:
+            now = min(targets[t] for t in going)
+            tile = [t for t in going if targets[t] == now][:at_once]
+            reached |= dict.fromkeys(tile, now)
+            state, verdicts = pruner.update(state, News(at=now, values={t: known[t] for t in tile}, closed=True))
+            carry_out(verdicts)
+        else:
+            state, verdicts = pruner.update(state, News(closed=True, idle=True))
+            if not carry_out(verdicts):
+                return reached, stopped, said
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+@given(values=VALUES)
+def test_everybody_is_through_or_stopped_and_the_best_is_through(name, values):
+    reached, stopped, said = compete(PRUNERS[name](), values, 9.0)
+    assert len(reached) == len(values)
+    assert all(reached[t] == 9.0 or t in stopped for t in reached)
+    finite = {t: v for t, v in zip(NAMES, values, strict=False) if math.isfinite(v)}
+    if finite and name not in ("asha", "pbt"):
+        assert max(finite.values()) in {finite[t] for t in reached if reached[t] == 9.0 and t in finite}
+    assert all(v.reason for v in said if v.action == "stop")
+
+
+@given(values=VALUES)
+def test_halving_lets_the_best_third_go_on_from_rung_to_rung(values):
+    reached, _, _ = compete(PRUNERS["successive_halving"](), values, 9.0)
+    finite = sorted((-v, i) for i, v in enumerate(values) if math.isfinite(v))
+    order = [NAMES[i] for _, i in finite]
+    first = order[: max(1, len(values) // 3)]
+    second = first[: max(1, len(first) // 3)]
+    assert {t for t in reached if reached[t] >= 3} == set(first)
+    assert {t for t in reached if reached[t] >= 9} == set(second)
+
+
+def test_hyperband_has_the_papers_brackets():
+    """Li et al. 2018, table 1, with R = 81 and eta = 3: 81, 34, 15, 8 and 5 trials begin at 1, 3, 9, 27 and 81."""
+    entrants = [Entrant(f"{i}") for i in range(81 + 34 + 15 + 8 + 5)]
+    pruner = PRUNERS["hyperband"]()
+    _, verdicts = pruner.update(pruner.init(81), News(entrants))
+    starts = [verdict.to for verdict in verdicts]
+    assert {to: starts.count(to) for to in (1, 3, 9, 27, 81)} == {1: 81, 3: 34, 9: 15, 27: 8, 81: 5}
+    assert len(set(starts[:20])) > 1  # neighbours of a grid are not dealt alike
+
+
+def test_the_stages_of_a_pruner_are_what_its_trials_do():
+    for name in ("successive_halving", "hyperband"):
+        pruner = PRUNERS[name]()
+        reached, _, _ = compete(pruner, [i / 54 for i in range(54)], 27.0)
+        stages = pruner.stages(54, 27.0)
+        assert sum(count * much for count, much in stages) == pytest.approx(sum(reached.values()), rel=0.2), name
+
+
+def test_asha_promotes_as_soon_as_a_third_is_beaten():
+    pruner = PRUNERS["asha"]()
+    state, _ = pruner.update(pruner.init(9), News([Entrant(t) for t in "abcdef"]))
+    state, verdicts = pruner.update(state, News(at=1, values={"a": 0.1, "b": 0.2}))
+    assert not verdicts
+    state, verdicts = pruner.update(state, News(at=1, values={"c": 0.3}))
+    assert [(v.trial, v.action, v.to) for v in verdicts] == [("c", "go", 3.0)]
+    state, verdicts = pruner.update(state, News(at=1, values={"d": 0.0, "e": math.nan, "f": 0.0}))
+    assert [(v.trial, v.action, v.to) for v in verdicts] == [("b", "go", 3.0)]
+    _, verdicts = pruner.update(state, News(closed=True, idle=True))
+    assert {v.trial for v in verdicts if v.action == "stop"} == {"a", "d", "e", "f"}
+
+
+def test_the_median_rule_compares_the_best_with_the_others_averages():
+    pruner = PRUNERS["median"](least=2, warmup=2)
+    state, _ = pruner.update(pruner.init(9), News([Entrant(t) for t in "abc"]))
+    state, verdicts = pruner.update(state, News(at=1, values={"a": 0.9, "b": 0.5, "c": 0.5}))
+    assert {v.action for v in verdicts} == {"go"}  # warming up
+    _, verdicts = pruner.update(state, News(at=2, values={"a": 0.0, "b": 0.5, "c": 0.3}))
+    # The averages are 0.45, 0.5 and 0.4; the bests 0.9, 0.5 and 0.5: the medians of the others 0.45, 0.425 and 0.475.
+    assert {v.trial: v.action for v in verdicts} == {"a": "go", "b": "go", "c": "go"}
+    _, verdicts = pruner.update(state, News(at=2, values={"a": 0.9, "b": 0.9, "c": 0.3}))
+    assert {v.trial: v.action for v in verdicts} == {"a": "go", "b": "go", "c": "stop"}
+
+
+def test_population_based_training_copies_the_best_within_a_group():
+    pruner = PRUNERS["pbt"](share=0.25, factor=2.0)
+    entrants = [Entrant(t, group, {"rate": r, "k": 4}) for t, group, r in zip("abcdefgh", "1" * 4 + "2" * 4, (
+        0.1, 0.2, 0.3, 0.4, 1.0, 2.0, 3.0, 4.0), strict=True)]  # fmt: skip
+    state, _ = pruner.update(pruner.init(3), News(entrants))
+    values = dict(zip("abcdefgh", (0.1, 0.2, 0.3, 0.4, 0.9, 0.8, math.nan, 0.7), strict=True))
+    state, verdicts = pruner.update(state, News(at=1, values=values, closed=True))
+    assert not verdicts
+    _, verdicts = pruner.update(state, News(closed=True, idle=True))
+    copies = {v.trial: v for v in verdicts if v.action == "copy"}
+    assert {t: v.source for t, v in copies.items()} == {"a": "d", "g": "e"}
+    assert copies["a"].hparams["rate"] in (0.2, 0.4)  # half, or twice: but at most what the population began with
+    assert copies["g"].hparams["rate"] in (0.5, 2.0) or copies["g"].hparams["rate"] == pytest.approx(0.5)
+    assert copies["a"].hparams["k"] == 4
+    assert {v.to for v in verdicts} == {2.0}
+
+
+def test_pruners_come_back_from_plain_values_and_say_what_is_wrong():
+    for name, make in PRUNERS.items():
+        assert pruner_of(make().asked).asked == make().asked, name
+    for asked, message in [
+        ({"name": "hyperbend"}, "Did you mean 'hyperband'"),
+        ({"name": "asha", "etta": 3}, "Did you mean 'eta'"),
+        ({"name": "asha", "eta": "many"}, "expected a number"),
+        ({"name": "asha", "eta": 1}, "expected eta above 1"),
+        ({"name": "pbt", "share": 0.7}, "at most 0.5"),
+        ({"name": "median", "unit": "hours"}, "epochs"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pruner_of(asked)
