@@ -21,9 +21,12 @@ _NAMES = {
     "load_model": "experiment",
     "Space": "sweeps.space",
     "Trial": "sweeps.space",
+    "space_of_methods": "sweeps.methods",
     "choice": "distributions",
     "integer": "distributions",
     "log_uniform": "distributions",
+    "normal": "distributions",
+    "quantized": "distributions",
     "uniform": "distributions",
     "make_training": "training",
 }

@@ -26,17 +26,13 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
-from jaxopt_intro import distributions, journal
+from jaxopt_intro import distributions, journal, routing
 from jaxopt_intro.checks import known_name
+from jaxopt_intro.distributions import KINDS
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping, to_mapping
 from jaxopt_intro.sweeps.space import Space, Trial
 
 NAME = "experiment.toml"
-KINDS = {
-    "uniform": distributions.uniform,
-    "log_uniform": distributions.log_uniform,
-    "integer": distributions.integer,
-}
 
 
 class Asked(NamedTuple):
@@ -64,17 +60,21 @@ def read(path: Path) -> dict[str, Any]:
         known_name(name, ["experiment", "numbers", "choices", "search", "replicates"], f"table in {path}")
         if name != "replicates" and not isinstance(table, dict):
             raise ValueError(f"got {str(path)!r} with {name} = {table!r}; expected a table, [{name}].")
-    return tables
+    return _with_none(tables)
 
 
 def write(path: Path, experiment: Experiment, asked: Mapping[str, Any]) -> None:
     """Writes an experiment file, unless there is one."""
     if path.exists():
         return
-    tables = {"replicates": asked.get("replicates", 1), "experiment": to_mapping(experiment)}
-    tables |= {name: asked[name] for name in ("numbers", "choices", "search") if asked.get(name)}
+    tables = {"replicates": asked.get("replicates", 1), "experiment": _without_none(to_mapping(experiment))}
+    text = tomli_w.dumps(tables)
+    for name in ("numbers", "choices", "search"):
+        if asked.get(name):  # a line for each entry, in order: tables of their own would come after the constants
+            lines = [f"{_key(entry)} = {_inline(_without_none(value))}" for entry, value in asked[name].items()]
+            text += "\n".join(["", f"[{name}]", *lines, ""])
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(tomli_w.dumps(_without_none(tables)))
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 
@@ -92,9 +92,12 @@ def space_of(tables: Mapping[str, Any]) -> Space:
     for name, value in tables.get("numbers", {}).items():
         entries[name] = _distribution(name, value)
     for name, values in tables.get("choices", {}).items():
-        if not isinstance(values, list | tuple):
+        if isinstance(values, Mapping):
+            entries[name] = distributions.choice({label: find(v, name) for label, v in values.items()})
+        elif isinstance(values, list | tuple):
+            entries[name] = distributions.choice([find(v, name) for v in values])
+        else:
             raise ValueError(f"choices: got {name} = {values!r}; expected a list of options, [{values!r}].")
-        entries[name] = distributions.choice([_option(v, name) for v in values])
     return Space(entries)
 
 
@@ -144,7 +147,7 @@ def resume(run: Path) -> Asked:
     trials, replicates = [], 1
     for record in records:
         if record["type"] == "trial":
-            choices = {name: _option(value, name) for name, value in record["values"].items()}
+            choices = {name: find(value, name) for name, value in record["values"].items()}
             trials.append(Trial(dict(record["hparams"]), choices, dict(record["choices"])))
             replicates = max(replicates, len(record["seeds"]))
     return Asked(from_mapping(fields), trials, replicates)
@@ -155,15 +158,18 @@ def _distribution(name: str, value: Any) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise ValueError(
-            f"numbers: got {name} = {value!r}; expected a number, or one of {', '.join(KINDS)} with its two ends. "
+            f"numbers: got {name} = {value!r}; expected a number, or one of {', '.join(KINDS)} with its numbers. "
             "Other values belong under choices."
         )
     if len(value) != 1:
         raise ValueError(f"numbers: got {name} = {dict(value)}; expected one kind, such as {{uniform = [0.0, 1.0]}}.")
     kind, ends = next(iter(value.items()))
     known_name(kind, KINDS, f"distribution of {name}")
-    if not isinstance(ends, list) or len(ends) != 2 or not all(map(_is_number, ends)):
-        raise ValueError(f"numbers: got {name} = {{{kind} = {ends!r}}}; expected its two ends, [low, high].")
+    takes = list(routing.parameters(KINDS[kind]))
+    if not isinstance(ends, list) or len(ends) != len(takes) or not all(map(_is_number, ends)):
+        raise ValueError(
+            f"numbers: got {name} = {{{kind} = {ends!r}}}; expected {len(takes)} numbers, [{', '.join(takes)}]."
+        )
     return KINDS[kind](*ends)
 
 
@@ -171,16 +177,30 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _option(value: Any, name: str) -> Any:
-    if value == "none":  # as `write` has it
-        return None
-    return find(value, name)  # lists become tuples
-
-
 def _without_none(value: Any) -> Any:
-    """TOML has no null: it is left out of tables, and the word "none" stands for it in lists."""
+    """TOML has no null: the word "none" stands for it, so that no option may be that word."""
     if isinstance(value, Mapping):
-        return {name: _without_none(v) for name, v in value.items() if v is not None}
+        return {name: _without_none(v) for name, v in value.items()}
     if isinstance(value, list):
         return [_without_none(v) for v in value]
     return "none" if value is None else value
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(name)} = {_inline(own)}" for name, own in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").removesuffix("\n")
+
+
+def _key(name: str) -> str:
+    return tomli_w.dumps({name: 0}).removesuffix(" = 0\n")
+
+
+def _with_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_none(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_with_none(v) for v in value]
+    return None if value == "none" else value
