@@ -22,6 +22,7 @@ _NAMES = {
     "Space": "sweeps.space",
     "Trial": "sweeps.space",
     "space_of_methods": "sweeps.methods",
+    "adaptive": "sweeps.searchers",
     "choice": "distributions",
     "integer": "distributions",
     "log_uniform": "distributions",
