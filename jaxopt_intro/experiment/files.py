@@ -6,14 +6,14 @@ replicates = 3
 data = "digits"
 schedule = {learning_rate = "cosine", b1 = "linear"}
 
-[numbers]             # constants, or one of uniform, log_uniform, integer with its ends
+[numbers]             # constants, or one of uniform, log_uniform, integer, quantized, normal with its numbers
 learning_rate = {log_uniform = [1e-4, 1.0]}
 "adam.b1" = 0.8
 
-[choices]
+[choices]             # lists of options, or tables from labels to options
 optimizer = ["adam", "optax:lion"]
 
-[search]              # a grid's points, or random = 100 and a seed
+[search]              # a grid's points; or random, sobol or halton = 64; or sampler = "tpe", trials = 200; and a seed
 points = {learning_rate = 8}
 """
 
@@ -30,9 +30,11 @@ from jaxopt_intro import distributions, journal, routing
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.distributions import KINDS
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping, to_mapping
-from jaxopt_intro.sweeps.space import Space, Trial
+from jaxopt_intro.sweeps.searchers import Searcher, adaptive
+from jaxopt_intro.sweeps.space import Space, Trial, Trials
 
 NAME = "experiment.toml"
+SEARCHES = ("points", "random", "sobol", "halton", "sampler")
 
 
 class Asked(NamedTuple):
@@ -101,26 +103,45 @@ def space_of(tables: Mapping[str, Any]) -> Space:
     return Space(entries)
 
 
-def trials_of(space: Space, search: Mapping[str, Any]) -> list[Trial]:
-    """Draws the trials that the table `search` asks for.
+def trials_of(space: Space, search: Mapping[str, Any], *, direction: str = "max") -> Trials | Searcher:
+    """Draws the trials that the table `search` asks for, or makes the searcher that will.
+
+    Args:
+        space: What may be tried.
+        search: `points` for a grid, or one of `random`, `sobol` and `halton` with a count, or `sampler` with `trials`;
+            all but a grid may have a `seed`.
+        direction: Whether "max" or "min" of the objective is better, for a sampler.
+
+    Returns:
+        The trials; a `Searcher` where there is a sampler.
 
     Raises:
-        ValueError: It asks for neither a grid nor random trials, or for both, or counts in no whole numbers.
+        ValueError: It asks for two kinds, for what belongs to another kind, or counts in no whole numbers.
 
     Examples:
         >>> len(trials_of(Space(l2=distributions.uniform(0.0, 1.0)), {"random": 3}))
         3
     """
     for name, value in search.items():
-        known_name(name, ["points", "random", "seed"], "entry of search")
+        known_name(name, [*SEARCHES, "trials", "seed"], "entry of search")
         for count in value.values() if isinstance(value, Mapping) else [value]:
-            if not isinstance(count, int) or count < 0:
+            if name != "sampler" and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
                 raise ValueError(f"search: got {name} = {value!r}; expected whole numbers.")
-    if "random" in search and "points" in search:
-        raise ValueError("search: got both points and random; expected one of them.")
-    if "random" in search:
-        return space.random(search["random"], seed=search.get("seed", 0))
-    return space.grid(search.get("points", {}))
+    kinds = [name for name in SEARCHES if name in search]
+    if len(kinds) > 1:
+        raise ValueError(f"search: got both {kinds[0]} and {kinds[1]}; expected one of {', '.join(SEARCHES)}.")
+    kind, seed = kinds[0] if kinds else "points", search.get("seed", 0)
+    if (kind == "sampler") != ("trials" in search):
+        got, lacks = ("sampler", "trials") if kind == "sampler" else ("trials", "sampler")
+        raise ValueError(f'search: got {got} without {lacks}; expected both, such as sampler = "tpe", trials = 200.')
+    if kind == "points":
+        if "seed" in search:
+            raise ValueError("search: got a seed for a grid, which has none; expected one of random, sobol, ….")
+        return space.grid(search.get("points", {}))
+    if kind == "sampler":
+        return adaptive(space, search["sampler"], trials=search["trials"], seed=seed, direction=direction)
+    draw = {"random": space.random, "sobol": space.sobol, "halton": space.halton}[kind]
+    return draw(search[kind], seed=seed)
 
 
 def resume(run: Path) -> Asked:
