@@ -21,9 +21,13 @@ _NAMES = {
     "load_model": "experiment",
     "Space": "sweeps.space",
     "Trial": "sweeps.space",
+    "space_of_methods": "sweeps.methods",
+    "adaptive": "sweeps.searchers",
     "choice": "distributions",
     "integer": "distributions",
     "log_uniform": "distributions",
+    "normal": "distributions",
+    "quantized": "distributions",
     "uniform": "distributions",
     "make_training": "training",
 }

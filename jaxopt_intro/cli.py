@@ -88,8 +88,9 @@ def _sweep(asked: argparse.Namespace) -> int:
         tables = _tables(files.read(Path(asked.path)) if asked.path else {}, given, bare=not asked.path)
         terminal.device(running.device_description())
         experiment = files.from_mapping(tables["experiment"])
-        space = files.space_of(tables)
-        trials = files.trials_of(space, tables["search"])
+        trials: Any = files.trials_of(
+            files.space_of(tables), tables["search"], direction=_direction(experiment, tables)
+        )
         replicates = tables["replicates"]
     with terminal:
         try:
@@ -108,6 +109,13 @@ def _sweep(asked: argparse.Namespace) -> int:
     return terminal.finished(dataset)
 
 
+def _direction(experiment: Any, tables: dict[str, Any]) -> str:
+    """Which is better, which a sampler has to know before the first trial."""
+    from jaxopt_intro.experiment.assembling import direction_of
+
+    return direction_of(experiment, experiment.load_data().info)[1] if "sampler" in tables["search"] else "max"
+
+
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
     """The options that were given, by name."""
     left_out = ("run", "path", "directory", "command")
@@ -122,27 +130,14 @@ def _tables(tables: dict[str, Any], given: dict[str, Any], *, bare: bool) -> dic
     if "schedule" in fields:
         fields["schedule"] = _schedules(fields["schedule"])
     numbers, choices = _space_options(given)
-    search: dict[str, Any] = {}
-    if "points" in given:
-        search["points"] = _points(given["points"])
-    if "random" in given:
-        search["random"], search["seed"] = given["random"], given.get("search_seed", 0)
+    search = _search(given)
     if "steps" in fields and "epochs" in fields:
         raise ValueError("got both --steps and --epochs; expected one of them.")
-    if "search_seed" in given and "random" not in given:
-        raise ValueError("got --search-seed without --random; expected both, since a grid has no seed.")
     experiment = {**tables.get("experiment", {}), **fields}
     if "steps" in fields:
         experiment.pop("epochs", None)
-    if bare and not numbers and not choices:
-        choices = {n: v for n, v in DEFAULT_SPACE["choices"].items() if n not in fields}
-        numbers = dict(DEFAULT_SPACE["numbers"])
-        experiment.setdefault("penalty", "l2")
-        penalty = experiment["penalty"]
-        if "l2" not in (penalty if isinstance(penalty, list | tuple) else [penalty]):
-            del numbers["l2"]
-        points = {n: p for n, p in DEFAULT_SPACE["search"]["points"].items() if n in numbers}
-        search = search if "random" in search else {"points": {**points, **search.get("points", {})}}
+    if bare and not any(name.rpartition(".")[2] == "learning_rate" for name in numbers):
+        numbers, choices, search = _over_defaults(experiment, numbers, choices, search)
     return {
         "experiment": experiment,
         "numbers": {**tables.get("numbers", {}), **numbers},
@@ -150,6 +145,57 @@ def _tables(tables: dict[str, Any], given: dict[str, Any], *, bare: bool) -> dic
         "search": search or tables.get("search", {}),
         "replicates": given.get("replicates", tables.get("replicates", 1)),
     }
+
+
+def _search(given: dict[str, Any]) -> dict[str, Any]:
+    """How the trials are found, as an experiment file has it."""
+    search = {name: given[name] for name in ("random", "sobol", "halton", "sampler", "trials") if name in given}
+    if "points" in given:
+        search["points"] = _points(given["points"])
+    if "search_seed" in given:
+        if not {"random", "sobol", "halton", "sampler"} & set(search):
+            raise ValueError(
+                "got --search-seed without --random, --sobol, --halton or --sampler; expected one of them, since a "
+                "grid has no seed."
+            )
+        search["seed"] = given["search_seed"]
+    return search
+
+
+def _over_defaults(
+    experiment: dict[str, Any], numbers: dict[str, Any], choices: dict[str, Any], search: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The default sweep under what options name: each takes the place of its own name, the rest stays."""
+    defaults, points = dict(DEFAULT_SPACE["numbers"]), dict(DEFAULT_SPACE["search"]["points"])
+    experiment.setdefault("penalty", "l2")
+    penalty = experiment["penalty"]
+    if "penalty" in choices or "l2" not in (penalty if isinstance(penalty, list | tuple) else [penalty]):
+        del defaults["l2"]
+    if "optimizer" in experiment or "optimizer" in choices:
+        rates = _learning_rates(choices.get("optimizer") or [experiment["optimizer"]])
+        asked = search.get("points", {})
+        count = asked.pop("learning_rate", 8) if "learning_rate" not in rates else 8  # one word for all of them
+        del defaults["learning_rate"]
+        defaults, points = {**rates, **defaults}, {**dict.fromkeys(rates, count), **points}
+    else:
+        choices = {**DEFAULT_SPACE["choices"], **choices}
+    points = {name: count for name, count in points.items() if name in defaults and name not in numbers}
+    if set(search) <= {"points"}:
+        search = {"points": {**points, **search.get("points", {})}}
+    return {**defaults, **numbers}, choices, search
+
+
+def _learning_rates(optimizers: list[Any]) -> dict[str, Any]:
+    """Where each optimizer's own table entry says to look, under its own name where there are several."""
+    from jaxopt_intro.optimizers import METHODS
+
+    found = {}
+    for optimizer in optimizers:
+        label = str(optimizer).rpartition(":")[2].rpartition(".")[2]
+        name = f"{label}.learning_rate" if len(optimizers) > 1 else "learning_rate"
+        ends = METHODS[optimizer].learning_rates if optimizer in METHODS else None
+        found[name] = {ends.kind: list(ends.arguments)} if ends else DEFAULT_SPACE["numbers"]["learning_rate"]
+    return found
 
 
 def _schedules(words: list[str]) -> Any:
@@ -170,11 +216,10 @@ def _scheduling(text: str) -> Any:
 
 def _space_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     numbers: dict[str, Any] = {}
-    for kind in ("uniform", "log_uniform", "integer"):
-        for name, low, high in given.get(kind, ()):
-            ends = [_number(low, f"--{kind.replace('_', '-')} {name}"), _number(high, f"--{kind} {name}")]
+    for kind in ("uniform", "log_uniform", "integer", "quantized", "normal"):
+        for name, *values in given.get(kind, ()):
             _once(name, numbers)
-            numbers[name] = {kind: ends}
+            numbers[name] = {kind: [_number(value, f"--{kind.replace('_', '-')} {name}") for value in values]}
     for name, value in given.get("constant", ()):
         _once(name, numbers)
         numbers[name] = _number(value, f"--constant {name}")
@@ -353,20 +398,31 @@ def _add_sweep(commands: Any) -> None:
     length.add_argument("--seed", type=_natural, help="the first seed (0)")
     length.add_argument("--data-seed", type=_natural, help="decides the batches' order (0)")
     length.add_argument("--vary-batches", action="store_const", const=True, help="a batch order for each seed")
-    space = sweep.add_argument_group("what is swept; each option can be given again for another name")
+    space = sweep.add_argument_group(
+        "what is swept; each option can be given again for another name",
+        "Options are laid over the default sweep; where an optimizer is named or\n  chosen, its own range of learning "
+        "rates is taken. Once an option names a\n  learning rate, the options are the whole space.",
+    )
     pair, triple = ("NAME", "VALUE"), ("NAME", "LOW", "HIGH")
     space.add_argument(
         "--log-uniform", nargs=3, action="append", metavar=triple, help="a number, even in its logarithm"
     )
     space.add_argument("--uniform", nargs=3, action="append", metavar=triple, help="a number")
     space.add_argument("--integer", nargs=3, action="append", metavar=triple, help="a whole number")
+    stepped = ("NAME", "LOW", "HIGH", "STEP")
+    space.add_argument("--quantized", nargs=4, action="append", metavar=stepped, help="LOW, LOW + STEP, … up to HIGH")
+    space.add_argument("--normal", nargs=3, action="append", metavar=("NAME", "MEAN", "STD"), help="a normal number")
     space.add_argument("--constant", nargs=2, action="append", metavar=pair, help="a number that stays")
     space.add_argument(
         "--choice", nargs="+", action="append", metavar="NAME", help="a name and its options; a,b is a list"
     )
     space.add_argument("--points", **more, metavar="NAME=N", help="a grid: how many values of each number")
     space.add_argument("--random", type=_count, metavar="N", help="N random trials in place of a grid")
-    space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the random trials (0)")
+    space.add_argument("--sobol", type=_count, metavar="N", help="N quasi-random trials, best a power of 2")
+    space.add_argument("--halton", type=_count, metavar="N", help="N quasi-random trials, for any N")
+    space.add_argument("--sampler", metavar="NAME", help="learn from trials where to look: tpe, gp, cmaes, nsgaii, …")
+    space.add_argument("--trials", type=_count, metavar="N", help="how many trials a sampler asks for")
+    space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the trials of all but a grid (0)")
     run = sweep.add_argument_group("the run")
     run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
     run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")

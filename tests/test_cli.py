@@ -51,6 +51,12 @@ MISTAKES = {
     "an option without its value": (["sweep", "--epochs"], ["--epochs"]),
     "both lengths": (["sweep", "--steps", "9", "--epochs", "2"], ["both --steps and --epochs", "one of them"]),
     "a seed for a grid": (["sweep", "--search-seed", "4"], ["--search-seed without --random"]),
+    "a sampler without trials": (["sweep", "--sampler", "tpe"], ["sampler without trials"]),
+    "trials without a sampler": (["sweep", "--trials", "9"], ["trials without sampler"]),
+    "an unknown sampler": (["sweep", "--sampler", "tp", "--trials", "9"], ["'tp'", "Did you mean 'tpe'?"]),
+    "two searches": (["sweep", "--sobol", "4", "--sampler", "tpe", "--trials", "9"], ["both sobol and sampler"]),
+    "a step that is none": ([*SGD, "--quantized", "learning_rate", "0", "1", "0"], ["step=0", "step above 0"]),
+    "no spread": ([*SGD, "--normal", "learning_rate", "0", "-1"], ["std=-1", "std above 0"]),
     "no epochs": (["sweep", "--epochs", "0"], ["--epochs", "got '0'", "at least 1"]),
     "a word for a number": (["sweep", "--batch-size", "big"], ["--batch-size", "got 'big'", "whole number"]),
     "a negative seed": (["sweep", "--seed", "-1"], ["--seed", "got '-1'", "at least 0"]),
@@ -284,6 +290,75 @@ def test_without_arguments_the_default_sweep_is_asked_for(capsys, monkeypatch):
     assert len({trial.hparams["l2"] for trial in trials}) == 4
     run(capsys, "sweep", "--optimizer", "sgd", "--points", "l2=2")
     assert len(asked["trials"]) == 8 * 2
+
+
+def _asked(capsys, monkeypatch, *words):
+    """What the command asks of `sweep`: the experiment and the trials."""
+    from jaxopt_intro.experiment import running
+
+    asked = []
+
+    def record(experiment, trials, replicates, directory, **more):
+        asked.extend([experiment, trials])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(running, "sweep", record)
+    code, _, error = run(capsys, "sweep", "--data", "digits", *words)
+    assert (code, error) == (2, "jaxopt-intro: error: enough\n")
+    return asked
+
+
+def _values(trials, name):
+    return sorted({trial.hparams[name] for trial in trials if name in trial.hparams})
+
+
+def test_a_named_optimizer_has_its_own_range_of_learning_rates(capsys, monkeypatch):
+    experiment, trials = _asked(capsys, monkeypatch, "--optimizer", "adam")
+    rates = _values(trials, "learning_rate")
+    assert (rates[0], rates[-1], len(rates), len(trials)) == (1e-5, 1e-1, 8, 32)
+    assert (experiment.optimizer, experiment.penalty) == ("adam", "l2")
+
+
+def test_chosen_optimizers_have_each_their_own_range(capsys, monkeypatch):
+    chosen = ("--choice", "optimizer", "adam", "sgd", "optax:lion", "--points", "learning_rate=3")
+    _, trials = _asked(capsys, monkeypatch, *chosen)
+    assert len(trials) == 3 * 3 * 4
+    assert _values(trials, "adam.learning_rate") == [1e-5, 1e-3, 1e-1]
+    assert _values(trials, "lion.learning_rate") == [1e-4, 1e-2, 1.0]
+    assert all(("sgd.learning_rate" in t.hparams) == (t.labels["optimizer"] == "sgd") for t in trials)
+
+
+def test_options_are_laid_over_the_default_sweep(capsys, monkeypatch):
+    _, trials = _asked(capsys, monkeypatch, "--constant", "l2", "1e-3")
+    assert (len(trials), _values(trials, "l2"), len(_values(trials, "learning_rate"))) == (16, [1e-3], 8)
+    _, trials = _asked(capsys, monkeypatch, "--optimizer", "adam", "--constant", "b1", "0.8")
+    assert (len(trials), _values(trials, "b1")) == (32, [0.8])
+    _, trials = _asked(capsys, monkeypatch, "--choice", "activation", "relu", "tanh")
+    assert len(trials) == 8 * 4 * 2 * 2
+    experiment, trials = _asked(capsys, monkeypatch, "--optimizer", "sgd", "--constant", "learning_rate", "0.1")
+    assert (len(trials), experiment.penalty) == (1, ())
+
+
+def test_other_distributions_and_searches_are_options(capsys, monkeypatch):
+    numbers = ("--quantized", "b1", "0.8", "0.95", "0.05", "--normal", "b2", "0.9", "0.01", "--optimizer", "adam")
+    for search in ("sobol", "halton"):
+        _, trials = _asked(capsys, monkeypatch, *numbers, f"--{search}", "64", "--search-seed", "3")
+        assert trials.asked["search"] == {search: 64, "seed": 3}
+        assert _values(trials, "b1") == [0.8, 0.85, 0.9, 0.95]
+        assert trials.asked["numbers"]["b2"] == {"normal": [0.9, 0.01]}
+
+
+def test_a_sampler_is_an_option_and_learns_in_the_direction_of_the_objective(capsys, monkeypatch):
+    from jaxopt_intro.experiment import files
+
+    directions, adaptive = [], files.adaptive
+    monkeypatch.setattr(files, "adaptive", lambda *a, **k: directions.append(k["direction"]) or adaptive(*a, **k))
+    for objective in ("loss", "accuracy"):
+        asked = ("--sampler", "tpe", "--trials", "20", "--objective", objective)
+        _, searcher = _asked(capsys, monkeypatch, *asked)
+    assert directions == ["min", "max"]
+    assert searcher.asked["search"] == {"sampler": "tpe", "trials": 20, "seed": 0}
+    assert 0 < len(searcher.ask(8)) <= 8
 
 
 def test_if_every_trial_fails_that_is_said_and_the_exit_code_is_1(capsys, tmp_path):

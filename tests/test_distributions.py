@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxopt_intro import distributions
-from jaxopt_intro.distributions import choice, integer, log_uniform, points, quantile, uniform
+from jaxopt_intro.distributions import choice, integer, log_uniform, normal, points, quantile, quantized, uniform
 
 EPS = float(np.finfo(np.float32).eps)
 places = st.floats(0, 1, exclude_max=True)
@@ -116,3 +116,69 @@ def test_plain_values_fit_into_json():
     assert distributions.plain([optax.sgd, (1, 2.5), None, "x", True]) == [
         distributions.identity(optax.sgd), [1, 2.5], None, "x", True,
     ]  # fmt: skip
+
+
+@given(places, st.floats(-100, 100, width=32), st.integers(1, 40), st.sampled_from([0.1, 0.25, 1e-3, 3.0]))
+def test_quantiles_of_quantized_are_whole_steps_and_equally_likely(place, low, steps, step):
+    made = quantized(low, low + steps * step, step)
+    (value,) = quantile(made, np.array([place]))
+    assert value == distributions.float32(float(f"{low + math.floor(place * (steps + 1)) * step:.12g}"))
+    drawn = quantile(made, (np.arange(10 * (steps + 1)) + 0.5) / (10 * (steps + 1)))
+    assert set(np.unique(drawn, return_counts=True)[1]) == {10}
+
+
+@given(places, st.floats(-50, 50), st.floats(1e-3, 50))
+def test_quantiles_of_normal(place, mean, std):
+    (value,) = quantile(normal(mean, std), np.array([place]))
+    below = 0.5 * (1 + math.erf((value - mean) / std / math.sqrt(2)))
+    assert below == pytest.approx(place, abs=1e-3 + 2 * EPS * (abs(mean) + std) / std) or place in (0, 1)
+    assert math.isfinite(value)
+
+
+def test_points_of_quantized_and_normal():
+    assert points(quantized(0.0, 0.3, 0.1), 4) == [0.0, 0.1, 0.2, 0.3]
+    assert points(quantized(1.0, 2.9, 0.5), 9) == [1.0, 1.5, 2.0, 2.5]
+    assert points(quantized(8, 62, 8), 2) == [8.0, 56.0]
+    assert points(normal(3.0, 2.0), 1) == [3.0]
+    drawn = points(normal(3.0, 2.0), 5)
+    assert drawn == sorted(drawn)
+    np.testing.assert_allclose(np.array(drawn) - 3.0, 3.0 - np.array(drawn[::-1]), rtol=1e-5)
+
+
+def test_a_normal_distribution_is_seen_between_its_outer_thousandths():
+    low, high = normal(1.0, 2.0).low, normal(1.0, 2.0).high
+    assert (low, high) == (pytest.approx(1 - 2 * 3.0902, abs=1e-3), pytest.approx(1 + 2 * 3.0902, abs=1e-3))
+
+
+@given(st.floats(-1e3, 1e3), st.sampled_from([
+    uniform(0.1, 0.7), log_uniform(1e-5, 0.3), integer(-3, 5), quantized(0.1, 0.95, 0.1), quantized(-3, 9, 2),
+]))  # fmt: skip
+def test_exact_gives_what_a_distribution_has_and_changes_nothing_twice(value, distribution):
+    found = distributions.exact(distribution, value)
+    assert distributions.exact(distribution, found) == found
+    assert np.float32(distribution.low) <= np.float32(found) <= np.float32(distribution.last)
+    if distribution.kind == "quantized":
+        assert found in points(distribution, 1000)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: quantized(0, 1, 0), "quantized: got low=0, high=1, step=0; expected a step above 0"),
+        (lambda: quantized(0, 1, 2), "step=2; expected a step above 0, of at most high - low"),
+        (lambda: quantized(0, 1, math.nan), "step=nan; expected a step above 0"),
+        (lambda: quantized(2, 1, 0.1), "quantized: got low=2, high=1; expected finite numbers with low <= high"),
+        (lambda: normal(0, 0), "normal: got mean=0, std=0; expected finite numbers, std above 0"),
+        (lambda: normal(math.inf, 1), "normal: got mean=inf"),
+        (lambda: normal(0, math.nan), "std=nan"),
+    ],
+)
+def test_ranges_that_are_impossible_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_functions_in_a_tuple_have_names_that_no_process_changes():
+    made = choice([("adam", optax.lion), (optax.lion,)])
+    assert made.labels == ("('adam', lion)", "(lion,)")
+    assert all(":lion" in found and "0x" not in found for found in made.identities)

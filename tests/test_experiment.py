@@ -446,7 +446,9 @@ BAD_FILES = {
     "an unknown field": ("[experiment]\nepoch = 3\n", "Did you mean 'epochs'"),
     "an unknown distribution": ("[numbers]\nl2 = {loguniform = [1, 2]}\n", "Did you mean 'log_uniform'"),
     "two kinds": ("[numbers]\nl2 = {uniform = [1, 2], integer = [1, 2]}\n", "expected one kind"),
-    "one end": ("[numbers]\nl2 = {uniform = [1]}\n", "expected its two ends"),
+    "one end": ("[numbers]\nl2 = {uniform = [1]}\n", "expected 2 numbers, [low, high]"),
+    "a step that is missing": ("[numbers]\nl2 = {quantized = [1, 2]}\n", "expected 3 numbers, [low, high, step]"),
+    "no spread": ("[numbers]\nl2 = {normal = [0, 0]}\n", "std above 0"),
     "ends that are words": ('[numbers]\nl2 = {uniform = ["a", "b"]}\n', "l2"),
     "a search of two kinds": (
         "[numbers]\nl2 = 1\n[search]\nrandom = 3\npoints = {l2 = 1}\n", "both points and random"),

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_intro import Space, choice, integer, log_uniform, uniform
+from jaxopt_intro import Space, choice, integer, log_uniform, normal, space_of_methods, uniform
 from jaxopt_intro.sweeps.space import Trial, unique
 
 
@@ -142,3 +142,78 @@ def test_numbers_of_a_schedule_inside_a_mapping_exist_under_it_alone():
     options = choice({"b1": {"b1": "linear"}, "mine": lambda: None})
     trials = Space({"linear.end": 0.5}, learning_rate=0.1, schedule=options).grid()
     assert ["linear.end" in trial.hparams for trial in trials] == [True, False]
+
+
+QUASI = pytest.mark.parametrize("draw", [Space.sobol, Space.halton], ids=["sobol", "halton"])
+
+
+@QUASI
+@pytest.mark.parametrize("count", [1, 2, 3, 13, 64, 100])
+def test_quasi_random_trials_are_as_many_as_asked_and_the_first_of_more(draw, count):
+    trials = draw(_space(n=integer(1, 9)), count, seed=5)
+    assert len(trials) == count
+    assert trials == draw(_space(n=integer(1, 9)), 200, seed=5)[:count]
+    for trial in trials:
+        assert ("adam.b1" in trial.hparams) == (trial.labels["optimizer"] == "adam")
+
+
+@QUASI
+def test_quasi_random_trials_are_seeded(draw):
+    assert draw(_space(), 16, seed=1) == draw(_space(), 16, seed=1)
+    assert draw(_space(), 16, seed=1) != draw(_space(), 16, seed=2)
+    assert draw(_space(), 3, seed=7).asked["search"] == {draw.__name__: 3, "seed": 7}
+
+
+def test_sobol_fills_every_part_of_every_pair_of_dimensions_once():
+    space = Space(a=uniform(0.0, 1.0), b=uniform(0.0, 1.0), o=choice(["x", "y", "z", "w"]))
+    trials = space.sobol(64, seed=3)
+    a, b = (np.array([t.hparams[n] for t in trials]) for n in "ab")
+    option = np.array([["x", "y", "z", "w"].index(t.labels["o"]) for t in trials])
+    assert np.bincount((a * 64).astype(int), minlength=64).tolist() == [1] * 64
+    assert np.bincount((a * 8).astype(int) * 8 + (b * 8).astype(int), minlength=64).max() <= 2
+    assert np.bincount((a * 8).astype(int) * 4 + option, minlength=32).max() <= 3
+    assert np.bincount(option).tolist() == [16] * 4
+
+
+@QUASI
+def test_quasi_random_means_are_nearer_than_those_of_chance(draw):
+    space = Space(a=uniform(0.0, 1.0), b=normal(0.0, 1.0), n=integer(1, 4), o=choice(["x", "y"]))
+
+    def error(trials):
+        means = [np.mean([t.hparams[n] for t in trials]) - mean for n, mean in (("a", 0.5), ("b", 0.0), ("n", 2.5))]
+        return np.linalg.norm([*means, np.mean([t.labels["o"] == "x" for t in trials]) - 0.5])
+
+    quasi = np.mean([error(draw(space, 100, seed=seed)) for seed in range(10)])
+    assert quasi < 0.5 * np.mean([error(space.random(100, seed=seed)) for seed in range(10)])
+
+
+@QUASI
+def test_no_quasi_random_trials_are_refused(draw):
+    for count in (0, -3):
+        with pytest.raises(ValueError, match=rf"{draw.__name__}: got {count} trials; expected at least 1"):
+            draw(_space(), count)
+
+
+def test_a_method_has_the_space_of_its_own_table_entry():
+    from jaxopt_intro.optimizers import METHODS
+
+    one = space_of_methods("adam", numbers="all")
+    assert one.numbers == METHODS["adam"].search
+    assert one.choices["optimizer"].options == ("adam",)
+    many = space_of_methods(*METHODS, numbers="all")
+    assert len(many.numbers) == sum(len(method.numbers) for method in METHODS.values())
+    for trial in many.sobol(64):
+        assert set(trial.hparams) == {
+            f"{trial.labels['optimizer']}.{n}" for n in METHODS[trial.labels["optimizer"]].numbers
+        }
+
+
+def test_mistakes_in_methods_are_named():
+    for words, message in (
+        ({"names": ["adm"]}, "unknown optimizer 'adm'. Did you mean 'adam'"),
+        ({"names": []}, "got no optimizer"),
+        ({"names": ["adam", "adam"]}, "adam stand for more than one"),
+        ({"names": ["adam"], "numbers": "b1"}, "got numbers='b1'; expected one of 'learning_rate', 'all'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            space_of_methods(*words.pop("names"), **words)

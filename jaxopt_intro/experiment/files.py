@@ -6,14 +6,14 @@ replicates = 3
 data = "digits"
 schedule = {learning_rate = "cosine", b1 = "linear"}
 
-[numbers]             # constants, or one of uniform, log_uniform, integer with its ends
+[numbers]             # constants, or one of uniform, log_uniform, integer, quantized, normal with its numbers
 learning_rate = {log_uniform = [1e-4, 1.0]}
 "adam.b1" = 0.8
 
-[choices]
+[choices]             # lists of options, or tables from labels to options
 optimizer = ["adam", "optax:lion"]
 
-[search]              # a grid's points, or random = 100 and a seed
+[search]              # a grid's points; or random, sobol or halton = 64; or sampler = "tpe", trials = 200; and a seed
 points = {learning_rate = 8}
 """
 
@@ -26,17 +26,15 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
-from jaxopt_intro import distributions, journal
+from jaxopt_intro import distributions, journal, routing
 from jaxopt_intro.checks import known_name
+from jaxopt_intro.distributions import KINDS
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping, to_mapping
-from jaxopt_intro.sweeps.space import Space, Trial
+from jaxopt_intro.sweeps.searchers import Searcher, adaptive
+from jaxopt_intro.sweeps.space import Space, Trial, Trials
 
 NAME = "experiment.toml"
-KINDS = {
-    "uniform": distributions.uniform,
-    "log_uniform": distributions.log_uniform,
-    "integer": distributions.integer,
-}
+SEARCHES = ("points", "random", "sobol", "halton", "sampler")
 
 
 class Asked(NamedTuple):
@@ -64,17 +62,21 @@ def read(path: Path) -> dict[str, Any]:
         known_name(name, ["experiment", "numbers", "choices", "search", "replicates"], f"table in {path}")
         if name != "replicates" and not isinstance(table, dict):
             raise ValueError(f"got {str(path)!r} with {name} = {table!r}; expected a table, [{name}].")
-    return tables
+    return _with_none(tables)
 
 
 def write(path: Path, experiment: Experiment, asked: Mapping[str, Any]) -> None:
     """Writes an experiment file, unless there is one."""
     if path.exists():
         return
-    tables = {"replicates": asked.get("replicates", 1), "experiment": to_mapping(experiment)}
-    tables |= {name: asked[name] for name in ("numbers", "choices", "search") if asked.get(name)}
+    tables = {"replicates": asked.get("replicates", 1), "experiment": _without_none(to_mapping(experiment))}
+    text = tomli_w.dumps(tables)
+    for name in ("numbers", "choices", "search"):
+        if asked.get(name):  # a line for each entry, in order: tables of their own would come after the constants
+            lines = [f"{_key(entry)} = {_inline(_without_none(value))}" for entry, value in asked[name].items()]
+            text += "\n".join(["", f"[{name}]", *lines, ""])
     unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(tomli_w.dumps(_without_none(tables)))
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 
@@ -92,32 +94,54 @@ def space_of(tables: Mapping[str, Any]) -> Space:
     for name, value in tables.get("numbers", {}).items():
         entries[name] = _distribution(name, value)
     for name, values in tables.get("choices", {}).items():
-        if not isinstance(values, list | tuple):
+        if isinstance(values, Mapping):
+            entries[name] = distributions.choice({label: find(v, name) for label, v in values.items()})
+        elif isinstance(values, list | tuple):
+            entries[name] = distributions.choice([find(v, name) for v in values])
+        else:
             raise ValueError(f"choices: got {name} = {values!r}; expected a list of options, [{values!r}].")
-        entries[name] = distributions.choice([_option(v, name) for v in values])
     return Space(entries)
 
 
-def trials_of(space: Space, search: Mapping[str, Any]) -> list[Trial]:
-    """Draws the trials that the table `search` asks for.
+def trials_of(space: Space, search: Mapping[str, Any], *, direction: str = "max") -> Trials | Searcher:
+    """Draws the trials that the table `search` asks for, or makes the searcher that will.
+
+    Args:
+        space: What may be tried.
+        search: `points` for a grid, or one of `random`, `sobol` and `halton` with a count, or `sampler` with `trials`;
+            all but a grid may have a `seed`.
+        direction: Whether "max" or "min" of the objective is better, for a sampler.
+
+    Returns:
+        The trials; a `Searcher` where there is a sampler.
 
     Raises:
-        ValueError: It asks for neither a grid nor random trials, or for both, or counts in no whole numbers.
+        ValueError: It asks for two kinds, for what belongs to another kind, or counts in no whole numbers.
 
     Examples:
         >>> len(trials_of(Space(l2=distributions.uniform(0.0, 1.0)), {"random": 3}))
         3
     """
     for name, value in search.items():
-        known_name(name, ["points", "random", "seed"], "entry of search")
+        known_name(name, [*SEARCHES, "trials", "seed"], "entry of search")
         for count in value.values() if isinstance(value, Mapping) else [value]:
-            if not isinstance(count, int) or count < 0:
+            if name != "sampler" and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
                 raise ValueError(f"search: got {name} = {value!r}; expected whole numbers.")
-    if "random" in search and "points" in search:
-        raise ValueError("search: got both points and random; expected one of them.")
-    if "random" in search:
-        return space.random(search["random"], seed=search.get("seed", 0))
-    return space.grid(search.get("points", {}))
+    kinds = [name for name in SEARCHES if name in search]
+    if len(kinds) > 1:
+        raise ValueError(f"search: got both {kinds[0]} and {kinds[1]}; expected one of {', '.join(SEARCHES)}.")
+    kind, seed = kinds[0] if kinds else "points", search.get("seed", 0)
+    if (kind == "sampler") != ("trials" in search):
+        got, lacks = ("sampler", "trials") if kind == "sampler" else ("trials", "sampler")
+        raise ValueError(f'search: got {got} without {lacks}; expected both, such as sampler = "tpe", trials = 200.')
+    if kind == "points":
+        if "seed" in search:
+            raise ValueError("search: got a seed for a grid, which has none; expected one of random, sobol, ….")
+        return space.grid(search.get("points", {}))
+    if kind == "sampler":
+        return adaptive(space, search["sampler"], trials=search["trials"], seed=seed, direction=direction)
+    draw = {"random": space.random, "sobol": space.sobol, "halton": space.halton}[kind]
+    return draw(search[kind], seed=seed)
 
 
 def resume(run: Path) -> Asked:
@@ -144,7 +168,7 @@ def resume(run: Path) -> Asked:
     trials, replicates = [], 1
     for record in records:
         if record["type"] == "trial":
-            choices = {name: _option(value, name) for name, value in record["values"].items()}
+            choices = {name: find(value, name) for name, value in record["values"].items()}
             trials.append(Trial(dict(record["hparams"]), choices, dict(record["choices"])))
             replicates = max(replicates, len(record["seeds"]))
     return Asked(from_mapping(fields), trials, replicates)
@@ -155,15 +179,18 @@ def _distribution(name: str, value: Any) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise ValueError(
-            f"numbers: got {name} = {value!r}; expected a number, or one of {', '.join(KINDS)} with its two ends. "
+            f"numbers: got {name} = {value!r}; expected a number, or one of {', '.join(KINDS)} with its numbers. "
             "Other values belong under choices."
         )
     if len(value) != 1:
         raise ValueError(f"numbers: got {name} = {dict(value)}; expected one kind, such as {{uniform = [0.0, 1.0]}}.")
     kind, ends = next(iter(value.items()))
     known_name(kind, KINDS, f"distribution of {name}")
-    if not isinstance(ends, list) or len(ends) != 2 or not all(map(_is_number, ends)):
-        raise ValueError(f"numbers: got {name} = {{{kind} = {ends!r}}}; expected its two ends, [low, high].")
+    takes = list(routing.parameters(KINDS[kind]))
+    if not isinstance(ends, list) or len(ends) != len(takes) or not all(map(_is_number, ends)):
+        raise ValueError(
+            f"numbers: got {name} = {{{kind} = {ends!r}}}; expected {len(takes)} numbers, [{', '.join(takes)}]."
+        )
     return KINDS[kind](*ends)
 
 
@@ -171,16 +198,30 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _option(value: Any, name: str) -> Any:
-    if value == "none":  # as `write` has it
-        return None
-    return find(value, name)  # lists become tuples
-
-
 def _without_none(value: Any) -> Any:
-    """TOML has no null: it is left out of tables, and the word "none" stands for it in lists."""
+    """TOML has no null: the word "none" stands for it, so that no option may be that word."""
     if isinstance(value, Mapping):
-        return {name: _without_none(v) for name, v in value.items() if v is not None}
+        return {name: _without_none(v) for name, v in value.items()}
     if isinstance(value, list):
         return [_without_none(v) for v in value]
     return "none" if value is None else value
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(name)} = {_inline(own)}" for name, own in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").removesuffix("\n")
+
+
+def _key(name: str) -> str:
+    return tomli_w.dumps({name: 0}).removesuffix(" = 0\n")
+
+
+def _with_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _with_none(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_with_none(v) for v in value]
+    return None if value == "none" else value

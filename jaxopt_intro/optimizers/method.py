@@ -88,7 +88,7 @@ class Method(NamedTuple):
         Examples:
             >>> from jaxopt_intro.optimizers import METHODS
             >>> METHODS["sgd"].search
-            {'learning_rate': Distribution(kind='log_uniform', low=0.001, high=1.0)}
+            {'learning_rate': Distribution(kind='log_uniform', arguments=(0.001, 1.0))}
         """
         return {n: {**SEARCH, "learning_rate": self.learning_rates, **self.searches}[n] for n in self.numbers}
 

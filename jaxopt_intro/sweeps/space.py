@@ -13,6 +13,7 @@ import numpy as np
 from jaxopt_intro import distributions
 from jaxopt_intro.checks import nearest
 from jaxopt_intro.distributions import Choice, Distribution
+from jaxopt_intro.routing import own_name
 
 
 class Trial(NamedTuple):
@@ -78,11 +79,9 @@ class Space:
         elif isinstance(entry, Distribution):
             self.numbers[name] = entry
         elif isinstance(entry, int | float | np.integer | np.floating) and not isinstance(entry, bool):
-            entry = entry.item() if isinstance(entry, np.generic) else entry
             if not math.isfinite(entry):
                 raise ValueError(f"Space: got {name}={entry}; expected a finite number.")
-            kind = "integer" if isinstance(entry, int) else "uniform"
-            self.numbers[name] = Distribution(kind, entry, entry)
+            self.numbers[name] = distributions.constant(entry.item() if isinstance(entry, np.generic) else entry)
         elif isinstance(entry, list | set | range):
             raise ValueError(
                 f"Space: got {name}={entry!r}; expected a distribution, a choice or a number. For a list of values "
@@ -92,9 +91,14 @@ class Space:
             self.choices[name] = distributions.choice([entry])
 
     def __repr__(self) -> str:
-        entries = [f"{n}={d.kind}({d.low}, {d.high})" for n, d in self.numbers.items()]
+        entries = [f"{n}={d.kind}({', '.join(map(str, d.arguments))})" for n, d in self.numbers.items()]
         entries += [f"{n}=choice([{', '.join(c.labels)}])" for n, c in self.choices.items()]
         return f"Space({', '.join(entries)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Space) and (self.numbers, self.choices) == (other.numbers, other.choices)
+
+    __hash__ = None  # type: ignore[assignment] - options may be mappings
 
     def grid(self, counts: int | Mapping[str, int] | None = None, /, **named: int) -> Trials:
         """Returns every combination of evenly placed values.
@@ -128,7 +132,7 @@ class Space:
         for labels in self._combinations():
             names = self.names(labels)
             for row in itertools.product(*(values[n] for n in names)):
-                trials.append(self._trial(dict(zip(names, row, strict=True)), labels))
+                trials.append(self.trial(dict(zip(names, row, strict=True)), labels))
         return Trials(trials, {**self.asked(), "search": {"points": {n: len(v) for n, v in values.items()}}})
 
     def _grid_values(self, name: str, count: int | None) -> list[Any]:
@@ -162,15 +166,85 @@ class Space:
             >>> space.random(5, seed=1)[:2] == space.random(2, seed=1)
             True
         """
+        places = {name: _uniforms(name, seed, count) for name in (*self.numbers, *self.choices)}
+        return self._drawn("random", count, seed, places)
+
+    def sobol(self, count: int, *, seed: int = 0) -> Trials:
+        """Returns trials of a scrambled Sobol sequence, which leaves no part of the space as empty as chance does.
+
+        Every number and choice has a dimension of its own, in the order of the space, and a choice gives each option an
+        equal share of it. Counts that are powers of 2 are the most even ones.
+
+        Args:
+            count: How many trials; the first of a longer list are those of a shorter one.
+            seed: Decides the scrambling.
+
+        Returns:
+            The trials.
+
+        Raises:
+            ValueError: `count < 1`.
+
+        References:
+            Owen 1998, Scrambling Sobol' and Niederreiter-Xing points.
+
+        Examples:
+            >>> from jaxopt_intro import uniform
+            >>> trials = Space(momentum=uniform(0.0, 1.0)).sobol(4)
+            >>> sorted(int(4 * trial.hparams["momentum"]) for trial in trials)  # one in each quarter
+            [0, 1, 2, 3]
+        """
+        from scipy.stats import qmc  # a second's import
+
+        engine = qmc.Sobol(self._dimensions, scramble=True, rng=np.random.default_rng(seed))
+        # SciPy warns of counts that are no power of 2: the whole power is drawn, and the first of it are taken.
+        return self._quasi_random("sobol", count, seed, engine.random_base2(max(count - 1, 0).bit_length()))
+
+    def halton(self, count: int, *, seed: int = 0) -> Trials:
+        """Returns trials of a scrambled Halton sequence: for any count, and less even than `sobol` in many dimensions.
+
+        Args:
+            count: How many trials; the first of a longer list are those of a shorter one.
+            seed: Decides the scrambling.
+
+        Returns:
+            The trials; numbers and choices have dimensions as in `sobol`.
+
+        Raises:
+            ValueError: `count < 1`.
+
+        References:
+            Owen 2017, A randomized Halton algorithm in R.
+
+        Examples:
+            >>> from jaxopt_intro import uniform
+            >>> len(Space(momentum=uniform(0.0, 1.0)).halton(5))
+            5
+        """
+        from scipy.stats import qmc  # a second's import
+
+        engine = qmc.Halton(self._dimensions, scramble=True, rng=np.random.default_rng(seed))
+        return self._quasi_random("halton", count, seed, engine.random(max(count, 0)))
+
+    @property
+    def _dimensions(self) -> int:
+        return len(self.numbers) + len(self.choices)
+
+    def _quasi_random(self, search: str, count: int, seed: int, points: np.ndarray) -> Trials:
+        inside = np.minimum(points, 1 - 2.0**-53)
+        return self._drawn(search, count, seed, dict(zip((*self.numbers, *self.choices), inside.T, strict=True)))
+
+    def _drawn(self, search: str, count: int, seed: int, places: Mapping[str, np.ndarray]) -> Trials:
+        """The trials at places in [0, 1) of every number and choice."""
         if count < 1:
-            raise ValueError(f"random: got {count} trials; expected at least 1.")
-        drawn = {n: distributions.quantile(d, _uniforms(n, seed, count)) for n, d in self.numbers.items()}
-        picked = {n: (_uniforms(n, seed, count) * len(c.labels)).astype(int) for n, c in self.choices.items()}
+            raise ValueError(f"{search}: got {count} trials; expected at least 1.")
+        drawn = {n: distributions.quantile(d, places[n]) for n, d in self.numbers.items()}
+        picked = {n: (places[n] * len(c.labels)).astype(int) for n, c in self.choices.items()}
         trials = []
         for i in range(count):
             labels = {n: c.labels[picked[n][i]] for n, c in self.choices.items()}
-            trials.append(self._trial({n: drawn[n][i] for n in self.names(labels)}, labels))
-        return Trials(trials, {**self.asked(), "search": {"random": count, "seed": seed}})
+            trials.append(self.trial({n: drawn[n][i] for n in self.names(labels)}, labels))
+        return Trials(trials, {**self.asked(), "search": {search: count, "seed": seed}})
 
     def asked(self) -> dict[str, Any]:
         """Returns the space as plain values: numbers and choices in tables of their own, callables by name.
@@ -180,9 +254,8 @@ class Space:
             >>> Space(momentum=uniform(0.0, 0.9), l2=0.1, optimizer=choice(["adam"])).asked()
             {'numbers': {'momentum': {'uniform': [0.0, 0.9]}, 'l2': 0.1}, 'choices': {'optimizer': ['adam']}}
         """
-        numbers = {n: d.low if d.low == d.high else {d.kind: [d.low, d.high]} for n, d in self.numbers.items()}
-        choices = {n: [distributions.plain(v) for v in c.options] for n, c in self.choices.items()}
-        return {"numbers": numbers, "choices": choices}
+        numbers = {n: _asked_number(d) for n, d in self.numbers.items()}
+        return {"numbers": numbers, "choices": {n: _asked_choice(c) for n, c in self.choices.items()}}
 
     def names(self, labels: Mapping[str, str]) -> list[str]:
         """Returns the numbers that exist under the given options, by their labels."""
@@ -195,9 +268,29 @@ class Space:
         for row in itertools.product(*(c.labels for c in self.choices.values())):
             yield dict(zip(self.choices, row, strict=True))
 
-    def _trial(self, hparams: dict[str, Any], labels: dict[str, str]) -> Trial:
+    def trial(self, hparams: Mapping[str, Any], labels: Mapping[str, str]) -> Trial:
+        """Returns the trial of some numbers under the options with the given labels.
+
+        Examples:
+            >>> from jaxopt_intro import choice
+            >>> Space(l2=0.1, penalty=choice([None])).trial({"l2": 0.1}, {"penalty": "None"}).choices
+            {'penalty': None}
+        """
         values = {n: c.options[c.labels.index(labels[n])] for n, c in self.choices.items()}
-        return Trial(hparams, values, dict(labels))
+        return Trial(dict(hparams), values, dict(labels))
+
+
+def _asked_number(distribution: Distribution) -> Any:
+    low = distribution.low
+    constant = low == distribution.high and distribution == distributions.constant(low)
+    return low if constant else {distribution.kind: list(distribution.arguments)}
+
+
+def _asked_choice(choice: Choice) -> Any:
+    """A list of the options, or where they have labels of their own a table."""
+    values = [distributions.plain(v) for v in choice.options]
+    named = ["" if own_name(v) == "<lambda>" else distributions.label(v) for v in choice.options]
+    return values if named == list(choice.labels) else dict(zip(choice.labels, values, strict=True))
 
 
 def _owners(options: distributions.Choice, label: str) -> set[str]:

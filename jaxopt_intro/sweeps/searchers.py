@@ -1,0 +1,382 @@
+"""Where trials come from when not all are known at the start: Optuna's samplers, asked for batches of one program.
+
+The options of all choices together are a combination. Every combination has an Optuna study of its own, over its
+numbers: so every sampler sees one fixed space, and what is good under one option is not taken for good under another.
+Which combination a batch has is decided by a study over the choices alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import itertools
+import math
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxopt_intro import distributions
+from jaxopt_intro.checks import known_name, one_of
+from jaxopt_intro.distributions import Distribution
+from jaxopt_intro.sweeps.space import Space, Trial, Trials
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import Trial as OptunaTrial
+
+Labels = tuple[tuple[str, str], ...]
+Key = tuple[tuple[tuple[str, float], ...], Labels]
+TRIED_FIRST = 10  # so many combinations get a batch each before what they gave decides, for half of the budget at most
+REDRAWS = 8  # of the sampler, and after that as many times as many by chance, for a trial that was not asked before
+
+
+class Told(NamedTuple):
+    """How a trial ended.
+
+    Attributes:
+        trial: The trial.
+        status: "finished", "failed" or "pruned".
+        value: Its score, the mean over seeds; None where there is none.
+    """
+
+    trial: Trial
+    status: str
+    value: float | None
+
+
+class Searcher(NamedTuple):
+    """Where trials come from when not all are known at the start.
+
+    Attributes:
+        ask: From a number to up to so many new trials that share all choices, hence one compiled program; none when
+            the budget, or the space, is used up.
+        tell: Takes how trials ended, in any order, also of trials that were never asked.
+        asked: `numbers`, `choices` and `search` as plain values, as `Trials.asked`.
+    """
+
+    ask: Callable[[int], Trials]
+    tell: Callable[[Sequence[Told]], None]
+    asked: Mapping[str, Any]
+
+
+class Sampler(NamedTuple):
+    """One row of the table of samplers.
+
+    Attributes:
+        make: `(optuna.samplers, seed, batch) -> sampler`; a generation is a batch, so that none of it is wasted.
+        needs: Packages beside Optuna.
+        learns: Whether values change what is asked; then they also choose among the options.
+    """
+
+    make: Callable[[Any, int, int], Any]
+    needs: tuple[str, ...] = ()
+    learns: bool = True
+
+
+# Not here: Optuna's grid and brute force, which `Space.grid` is.
+SAMPLERS = {
+    "tpe": Sampler(lambda s, seed, _: s.TPESampler(seed=seed, multivariate=True, constant_liar=True)),
+    "gp": Sampler(lambda s, seed, _: s.GPSampler(seed=seed), needs=("scipy", "torch")),
+    "cmaes": Sampler(lambda s, seed, batch: s.CmaEsSampler(seed=seed, popsize=max(4, batch)), needs=("cmaes",)),
+    "nsgaii": Sampler(lambda s, seed, batch: s.NSGAIISampler(seed=seed, population_size=max(4, batch))),
+    "nsgaiii": Sampler(lambda s, seed, batch: s.NSGAIIISampler(seed=seed, population_size=max(4, batch))),
+    "qmc": Sampler(lambda s, seed, _: s.QMCSampler(seed=seed, scramble=True), learns=False),
+    "random": Sampler(lambda s, seed, _: s.RandomSampler(seed=seed), learns=False),
+}
+
+
+def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0, direction: str = "max") -> Searcher:
+    """Returns a searcher that learns from the trials that have ended where to look next.
+
+    The same asks and tells give the same trials, in any process. First each of up to 10 combinations of options gets a
+    batch, for at most half of the budget; then the better ones get more. No trial is asked twice.
+
+    Args:
+        space: What may be tried. Normal distributions are seen between their 0.1 % and 99.9 % quantiles.
+        sampler: A name in `SAMPLERS`: "tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc" or "random".
+        trials: The budget: how many are asked altogether.
+        seed: Decides them, with what is told.
+        direction: Whether "max" or "min" is better.
+
+    Returns:
+        The searcher.
+
+    Raises:
+        ValueError: An argument is impossible, or a package is missing.
+
+    Examples:
+        >>> from jaxopt_intro import log_uniform
+        >>> searcher = adaptive(Space(learning_rate=log_uniform(1e-4, 1.0)), trials=40)
+        >>> while batch := searcher.ask(8):
+        ...     searcher.tell([Told(trial, "finished", -abs(trial.hparams["learning_rate"] - 0.1)) for trial in batch])
+        >>> len(searcher.ask(1))
+        0
+    """
+    known_name(sampler, SAMPLERS, "sampler")
+    one_of("adaptive", ("max", "min"), direction=direction)
+    for name, value, least in (("trials", trials, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"adaptive: got {name}={value!r}; expected a whole number of at least {least}.")
+    for package in ("optuna", *SAMPLERS[sampler].needs):
+        if importlib.util.find_spec(package) is None:
+            extra = "torch" if package == "torch" else '"jaxopt_intro[optuna]"'
+            raise ValueError(f"sampler {sampler!r}: got no package {package}; expected it. pip install {extra}")
+    asked = {**space.asked(), "search": {"sampler": sampler, "trials": trials, "seed": seed}}
+    studies = _Studies(space, sampler, trials, seed, direction)
+    return Searcher(lambda most: Trials(studies.ask(most), asked), studies.tell, asked)
+
+
+def optuna_distributions(space: Space) -> dict[str, Any]:
+    """Returns the space as Optuna's distributions, for a study of one's own; options by their labels.
+
+    Args:
+        space: The space; of constants each is a distribution of one value.
+
+    Examples:
+        >>> from jaxopt_intro import choice, integer
+        >>> optuna_distributions(Space(n=integer(1, 9), optimizer=choice(["adam", "sgd"])))
+        {'n': IntDistribution(high=9, log=False, low=1, step=1),
+         'optimizer': CategoricalDistribution(choices=('adam', 'sgd'))}
+    """
+    return {**{name: _optuna_distribution(d) for name, d in space.numbers.items()}, **_categories(space)}
+
+
+def _optuna_distribution(distribution: Distribution) -> Any:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if distribution.kind == "integer":
+        return IntDistribution(int(distribution.low), int(distribution.high))
+    step = distribution.arguments[2] if distribution.kind == "quantized" else None
+    return FloatDistribution(distribution.low, distribution.last, log=distribution.kind == "log_uniform", step=step)
+
+
+class _Studies:
+    """The studies of one search, and what was asked of them."""
+
+    def __init__(self, space: Space, sampler: str, trials: int, seed: int, direction: str):
+        self.space, self.sampler, self.seed, self.direction = space, SAMPLERS[sampler], seed, direction
+        self.left = trials
+        self.first = _some_combinations(space, random.Random(_seed(seed, "first")))
+        self.most_first = max(1, trials // (2 * len(self.first)))
+        self.chance = random.Random(_seed(seed, "chance"))
+        self.studies: dict[Labels, Study] = {}
+        self.asked: set[Labels] = set()  # combinations whose study has its own sampler
+        self.used_up: set[Labels] = set()  # combinations of which every trial is known
+        self.open: dict[Key, tuple[Study, OptunaTrial]] = {}  # asked and not told yet
+        self.known: set[Key] = set()  # asked or told: not to be asked again
+        with _quiet():
+            self.over_choices = self._new_study()
+            self.over_choices.sampler = (self.sampler if not self.sampler.learns else SAMPLERS["tpe"]).make(
+                importlib.import_module("optuna.samplers"), _seed(seed, "choices"), 1
+            )
+
+    def ask(self, most: int) -> list[Trial]:
+        if not isinstance(most, int) or most < 1:
+            raise ValueError(f"ask: got {most!r} trials; expected a whole number of at least 1.")
+        batch: list[Trial] = []
+        with _quiet():
+            for labels, size in self._combinations(min(most, self.left)):
+                batch = self._batch(labels, size)
+                if batch:
+                    break
+                self.used_up.add(_frozen(labels))
+        self.left -= len(batch)
+        return batch
+
+    def tell(self, told: Sequence[Told]) -> None:
+        with _quiet():
+            for one in told:
+                one_of("tell", ("finished", "failed", "pruned"), status=one.status)
+                self._tell(one, _within(self.space, one.trial), *_outcome(one))
+
+    def _combinations(self, most: int) -> Iterator[tuple[dict[str, str], int]]:
+        """Options to ask, in the order in which they are to be tried, and how many trials of each."""
+        while self.first and most:
+            yield self.first.pop(0), min(most, self.most_first)
+        for _ in range(REDRAWS if most else 0):
+            labels = self._chosen()
+            if _frozen(labels) not in self.used_up:
+                yield labels, most
+        for labels in _some_combinations(self.space, self.chance, 100 if most else 0):
+            if _frozen(labels) not in self.used_up:
+                yield labels, most
+
+    def _chosen(self) -> dict[str, str]:
+        """The options that the study over the choices draws; what came of them is told for each trial."""
+        drawn = self.over_choices.ask(_categories(self.space))
+        self.over_choices.tell(drawn, state=_states().FAIL)
+        return {name: drawn.params[name] for name in self.space.choices}
+
+    def _batch(self, labels: dict[str, str], size: int) -> list[Trial]:
+        study = self._study(labels)
+        if _frozen(labels) not in self.asked:
+            self.asked.add(_frozen(labels))
+            seed = _seed(self.seed, repr(_frozen(labels)))
+            study.sampler = self.sampler.make(importlib.import_module("optuna.samplers"), seed, size)
+        drawn = (self._draw(study, labels) for _ in range(size))
+        return list(itertools.takewhile(lambda trial: trial is not None, drawn))  # type: ignore[arg-type]
+
+    def _draw(self, study: Study, labels: dict[str, str]) -> Trial | None:
+        """A trial that is not known: of the sampler, or where that has none, by chance; None where there is none."""
+        numbers = {n: self.space.numbers[n] for n in self.space.names(labels)}
+        swept = _swept(numbers)
+        for attempt in range(9 * REDRAWS if swept else 1):
+            if attempt >= REDRAWS:
+                places = {n: np.array([self.chance.random()]) for n in swept}
+                by_chance = {n: distributions.quantile(d, places[n])[0] for n, d in swept.items()}
+                study.enqueue_trial(_inside(swept, by_chance))
+            drawn = study.ask({n: _optuna_distribution(d) for n, d in swept.items()})
+            trial = self.space.trial(
+                {n: distributions.exact(d, drawn.params.get(n, d.low)) for n, d in numbers.items()}, labels
+            )
+            if _key(trial) not in self.known:
+                self.known.add(_key(trial))
+                self.open[_key(trial)] = study, drawn
+                return trial
+            study.tell(drawn, state=_states().FAIL)
+        return None
+
+    def _tell(self, told: Told, numbers: dict[str, Any], state: Any, value: float | None) -> None:
+        from optuna.trial import create_trial
+
+        states, key = _states(), _key(told.trial)
+        self.known.add(key)
+        final = value if state == states.COMPLETE else None
+        if key in self.open:
+            study, asked = self.open.pop(key)
+            if state == states.PRUNED and value is not None:
+                asked.report(value, step=1)
+            study.tell(asked, final, state=state)
+        else:
+            own = {n: _optuna_distribution(self.space.numbers[n]) for n in numbers}
+            reported = {1: value} if state == states.PRUNED and value is not None else {}
+            found = create_trial(
+                state=state, value=final, params=numbers, distributions=own, intermediate_values=reported
+            )
+            self._study(told.trial.labels).add_trial(found)
+        # Of options whose trials fail the study over the choices has to know: pruned trials are its worst.
+        over = states.PRUNED if state == states.FAIL else state
+        labels = {name: told.trial.labels[name] for name in self.space.choices}
+        self.over_choices.add_trial(
+            create_trial(state=over, value=final, params=labels, distributions=_categories(self.space))
+        )
+
+    def _study(self, labels: Mapping[str, str]) -> Study:
+        key = _frozen({name: labels[name] for name in self.space.choices})
+        if key not in self.studies:
+            self.studies[key] = self._new_study()
+        return self.studies[key]
+
+    def _new_study(self) -> Study:
+        import optuna
+
+        return optuna.create_study(direction="maximize" if self.direction == "max" else "minimize")
+
+
+def _some_combinations(space: Space, chance: random.Random, most: int = TRIED_FIRST) -> list[dict[str, str]]:
+    """Up to so many combinations of options, no two the same, by their labels."""
+    sizes = [len(c.labels) for c in space.choices.values()]
+    every = math.prod(sizes)
+    found = []
+    for place in chance.sample(range(every), min(every, most)):
+        labels = {}
+        for name, choice in space.choices.items():
+            place, option = divmod(place, len(choice.labels))
+            labels[name] = choice.labels[option]
+        found.append(labels)
+    return found
+
+
+def _within(space: Space, trial: Trial) -> dict[str, Any]:
+    """The numbers that are swept of a trial of the space, as Optuna has them.
+
+    Raises:
+        ValueError: The trial is not in the space.
+    """
+    for name, choice in space.choices.items():
+        if trial.labels.get(name) not in choice.labels:
+            raise ValueError(
+                f"tell: got a trial with {name}={trial.labels.get(name)}; expected one of {', '.join(choice.labels)}. "
+                "Leave out trials that are not in the space."
+            )
+    numbers = {name: space.numbers[name] for name in space.names(trial.labels)}
+    for name, distribution in numbers.items():
+        value = trial.hparams.get(name, math.nan)
+        low, high = np.float32(distribution.low), np.float32(distribution.high)
+        if not (low <= np.float32(value) <= high or (distribution.kind == "normal" and math.isfinite(value))):
+            raise ValueError(
+                f"tell: got a trial with {name}={value}; expected a number from {low} to {high}. Leave out trials that "
+                "are not in the space."
+            )
+    return _inside(_swept(numbers), trial.hparams)
+
+
+def _inside(numbers: Mapping[str, Distribution], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as Optuna has them: on its own steps, and inside of ends that float32 may have rounded outwards."""
+    found = {}
+    for name, distribution in numbers.items():
+        value = min(max(values[name], distribution.low), distribution.last)
+        if distribution.kind == "quantized":
+            low, _, step = distribution.arguments
+            value = low + step * round((value - low) / step)
+        found[name] = round(value) if distribution.kind == "integer" else value
+    return found
+
+
+def _swept(numbers: Mapping[str, Distribution]) -> dict[str, Distribution]:
+    return {name: d for name, d in numbers.items() if d.low < d.high}
+
+
+def _outcome(told: Told) -> tuple[Any, float | None]:
+    """Optuna's state and value: what has no finite value and was not pruned has failed."""
+    finite = told.value is not None and math.isfinite(told.value) and told.status != "failed"
+    value = float(told.value) if finite else None  # type: ignore[arg-type]
+    if told.status == "pruned":
+        return _states().PRUNED, value
+    return (_states().COMPLETE, value) if finite else (_states().FAIL, None)
+
+
+def _categories(space: Space) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution
+
+    return {name: CategoricalDistribution(choice.labels) for name, choice in space.choices.items()}
+
+
+def _states() -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState
+
+
+def _frozen(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
+
+
+def _key(trial: Trial) -> Key:
+    """What makes a trial: numbers count by their float32 values."""
+    numbers = {name: np.float32(value).item() for name, value in trial.hparams.items()}
+    return tuple(sorted(numbers.items())), _frozen(trial.labels)
+
+
+def _seed(seed: int, purpose: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:4], "little")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Optuna's log lines, and its warnings of experimental parts, from a user who didn't call it."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
