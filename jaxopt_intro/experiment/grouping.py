@@ -44,6 +44,7 @@ class Staged(NamedTuple):
         group: The group's id.
         fixed: The numbers that are compiled into the program.
         compiled: The reason for each of them.
+        canonical: The one name of each number: the part's role, its name, and the argument.
     """
 
     trial: Trial
@@ -51,6 +52,7 @@ class Staged(NamedTuple):
     group: str
     fixed: dict[str, Any]
     compiled: dict[str, str]
+    canonical: dict[str, str]
 
 
 class Finding(NamedTuple):
@@ -128,7 +130,8 @@ def stage(experiment: Experiment, dataset: Dataset, trials: Sequence[Trial]) -> 
         _workers_hold(program.assembly, trial, finding)
         parts = {**_parts(one, dataset, finding), "program": program.hash}
         trial_id = identity.trial_id(numbers, finding.others, parts)
-        staged.setdefault(trial_id, Staged(trial, trial_id, program.id, fixed, finding.compiled))
+        its = Staged(trial, trial_id, program.id, fixed, finding.compiled, finding.canonical)
+        staged.setdefault(trial_id, its)
     return list(staged.values()), programs
 
 
@@ -195,15 +198,16 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
 
 @contextlib.contextmanager
 def _tracing(title: str) -> Iterator[None]:
-    """Says of what a part raises who raised it, and where."""
+    """Says of what a part raises who raised it, and where; what our own checks refuse speaks for itself."""
     try:
         yield
-    except ValueError:
-        raise
     except Exception as error:
+        users, where = doctor.function(error), doctor.place(error)
+        if isinstance(error, ValueError) and not users:
+            raise
         title, said = title or "the experiment", " ".join(str(error).split())[:600]
         raise ValueError(
-            f"{title}: when traced, a part raised {type(error).__name__}{doctor.place(error)}: {said}"
+            f"{title}: when traced, {users or 'a part'} raised {type(error).__name__}{where}: {said}"
         ) from error
 
 
