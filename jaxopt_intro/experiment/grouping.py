@@ -205,7 +205,7 @@ def _tracing(title: str) -> Iterator[None]:
         users, where = doctor.function(error), doctor.place(error)
         if isinstance(error, ValueError) and not users:
             raise
-        title, said = title or "the experiment", " ".join(str(error).split())[:600]
+        title, said = title or "the experiment", doctor.advice(error) or " ".join(str(error).split())[:600]
         raise ValueError(
             f"{title}: when traced, {users or 'a part'} raised {type(error).__name__}{where}: {said}"
         ) from error
@@ -353,7 +353,12 @@ def _chosen(needs: Sequence[routing.Part]) -> None:
 def _whole(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
     """A training's whole program: a first step on a batch of zeros, its evaluation, and a look at early stopping."""
     batch = jax.tree.map(lambda x: jnp.zeros((experiment.step_size, *x.shape[1:]), x.dtype), dataset.train)
-    state, _ = assembly.training.step(assembly.training.init(key, hparams), batch, hparams)
+    before = assembly.training.init(key, hparams)
+    state, _ = assembly.training.step(before, batch, hparams)
+    for field, roles in (("model_state", ("model",)), ("opt_state", ("optimizer", "wrap"))):
+        names = ", ".join(f"{part.role} {part.name}" for part in assembly.parts if part.role in roles)
+        what, after = f"{names}: its state after a step", getattr(state, field)
+        training.returned.like(what, after, getattr(before, field), of="the state before", dtypes=True)
     metrics, average = assembly.evaluate(state, batch, hparams), assembly.average(state, batch, hparams)
     _measured(experiment, average is not None)
     stopping = assembly.stopping(hparams) if assembly.stopping else None

@@ -81,9 +81,28 @@ def place(error: BaseException) -> str:
     """Returns where in the user's code an error was raised, as " at file:line: code"; "" where none of it took part.
 
     The user's code is what is neither ours, nor installed, nor Python's own; where there is none, what is installed is
-    asked, but for JAX and its like, and then our own.
+    asked, but for JAX and its like.
     """
-    return _words(_blamed(_frames(error)))
+    return _words(_blamed(_frames(error))) if function(error) else ""
+
+
+def advice(error: BaseException) -> str:
+    """Returns what an error of JAX means for a user's part, however it is staged; "" for other errors.
+
+    Examples:
+        >>> try:
+        ...     jax.eval_shape(lambda x: x if x > 0 else -x, 1.0)
+        ... except jax.errors.TracerBoolConversionError as error:
+        ...     print(advice(error))
+        got a branch on an array that is traced; expected jax.numpy alone, since it is compiled. Use jnp.where ...
+    """
+    what = next((what for e in _chain(error) if (what := _what(e))), "")
+    if not what or what == _SHAPE:
+        return ""
+    return (
+        f"got {what} {'on' if what == _BRANCH else 'of'} an array that is traced; expected jax.numpy alone, since it "
+        "is compiled. Use jnp.where for branches, jnp.log for np.log."
+    )
 
 
 def function(error: BaseException) -> str:
