@@ -18,6 +18,7 @@ _MODULES = (
 _NAMES = {
     "Experiment": "experiment",
     "sweep": "experiment",
+    "describe": "experiment",
     "load_model": "experiment",
     "Space": "sweeps.space",
     "Trial": "sweeps.space",

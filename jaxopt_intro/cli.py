@@ -21,6 +21,7 @@ EXAMPLES = """examples:
       --log-uniform learning_rate 1e-3 1 --log-uniform l2 1e-6 1e-2 --points learning_rate=16 l2=4
   jaxopt-intro sweep --choice optimizer adam optax:lion --log-uniform learning_rate 1e-4 1e-1 --random 50
   jaxopt-intro sweep experiment.toml
+  jaxopt-intro sweep experiment.toml --dry-run          (says what it would be, and trains nothing)
   jaxopt-intro sweep runs/2026-11-22-153000-digits      (goes on where it stopped)"""
 
 LISTS = [
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sweep(asked: argparse.Namespace) -> int:
-    from jaxopt_intro.experiment import files, running
+    from jaxopt_intro.experiment import describing, files, running
+    from jaxopt_intro.models import layers
     from jaxopt_intro.sweeps import sharding
     from jaxopt_intro.terminal import Terminal
 
@@ -75,7 +77,7 @@ def _sweep(asked: argparse.Namespace) -> int:
     given, directory = _given(asked), asked.directory
     terminal = Terminal()
     if asked.path and Path(asked.path).is_dir():
-        refused = [name for name in given if name not in ("width", "convolution")]
+        refused = [name for name in given if name not in ("width", "convolution", "dry_run")]
         if refused:
             raise ValueError(
                 f"got --{refused[0].replace('_', '-')} with the run {asked.path}; expected no options, since the run "
@@ -92,6 +94,10 @@ def _sweep(asked: argparse.Namespace) -> int:
             files.space_of(tables), tables["search"], direction=_direction(experiment, tables)
         )
         replicates = tables["replicates"]
+    if asked.dry_run:
+        layers.check_ways(_ways(asked.convolution))
+        print(describing.describe(experiment, trials, replicates, width=asked.width))
+        return 0
     with terminal:
         try:
             dataset = running.sweep(
@@ -425,6 +431,10 @@ def _add_sweep(commands: Any) -> None:
     space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the trials of all but a grid (0)")
     run = sweep.add_argument_group("the run")
     run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
+    run.add_argument(
+        "--dry-run", action="store_const", const=True,
+        help="say what is traced and what compiled, which programs there are and about how long, and train nothing",
+    )  # fmt: skip
     run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
     run.add_argument("--width", type=_count, metavar="W", help="trials side by side on a device (measured)")
     run.add_argument(

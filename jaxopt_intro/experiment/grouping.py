@@ -44,6 +44,7 @@ class Staged(NamedTuple):
         group: The group's id.
         fixed: The numbers that are compiled into the program.
         compiled: The reason for each of them.
+        canonical: The one name of each number: the part's role, its name, and the argument.
     """
 
     trial: Trial
@@ -51,6 +52,7 @@ class Staged(NamedTuple):
     group: str
     fixed: dict[str, Any]
     compiled: dict[str, str]
+    canonical: dict[str, str]
 
 
 class Finding(NamedTuple):
@@ -142,7 +144,8 @@ def stage(
         _workers_hold(program.assembly, trial, finding)
         parts = {**_parts(one, dataset, finding), "program": program.hash}
         trial_id = identity.trial_id(numbers, finding.others, parts)
-        staged.setdefault(trial_id, Staged(trial, trial_id, program.id, fixed, finding.compiled))
+        its = Staged(trial, trial_id, program.id, fixed, finding.compiled, finding.canonical)
+        staged.setdefault(trial_id, its)
     return list(staged.values()), programs
 
 
@@ -209,15 +212,16 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
 
 @contextlib.contextmanager
 def _tracing(title: str) -> Iterator[None]:
-    """Says of what a part raises who raised it, and where."""
+    """Says of what a part raises who raised it, and where; what our own checks refuse speaks for itself."""
     try:
         yield
-    except ValueError:
-        raise
     except Exception as error:
-        title, said = title or "the experiment", " ".join(str(error).split())[:600]
+        users, where = doctor.function(error), doctor.place(error)
+        if isinstance(error, ValueError) and not users:
+            raise
+        title, said = title or "the experiment", doctor.advice(error) or " ".join(str(error).split())[:600]
         raise ValueError(
-            f"{title}: when traced, a part raised {type(error).__name__}{doctor.place(error)}: {said}"
+            f"{title}: when traced, {users or 'a part'} raised {type(error).__name__}{where}: {said}"
         ) from error
 
 
@@ -363,7 +367,12 @@ def _chosen(needs: Sequence[routing.Part]) -> None:
 def _whole(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: Any, hparams: Any) -> Any:
     """A training's whole program: a first step on a batch of zeros, its evaluation, and a look at early stopping."""
     batch = jax.tree.map(lambda x: jnp.zeros((experiment.step_size, *x.shape[1:]), x.dtype), dataset.train)
-    state, _ = assembly.training.step(assembly.training.init(key, hparams), batch, hparams)
+    before = assembly.training.init(key, hparams)
+    state, _ = assembly.training.step(before, batch, hparams)
+    for field, roles in (("model_state", ("model",)), ("opt_state", ("optimizer", "wrap"))):
+        names = ", ".join(f"{part.role} {part.name}" for part in assembly.parts if part.role in roles)
+        what, after = f"{names}: its state after a step", getattr(state, field)
+        training.returned.like(what, after, getattr(before, field), of="the state before", dtypes=True)
     metrics, average = assembly.evaluate(state, batch, hparams), assembly.average(state, batch, hparams)
     _measured(experiment, average is not None)
     stopping = assembly.stopping(hparams) if assembly.stopping else None

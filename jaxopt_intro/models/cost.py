@@ -68,6 +68,25 @@ def flop(function: Callable[..., Any], *args: Any) -> int:
     return _of(jax.make_jaxpr(function)(*args))
 
 
+def operations(equation: Any) -> int:
+    """Returns the multiplications and additions of one equation of a jaxpr: 0 unless it is a product or convolution.
+
+    Examples:
+        >>> program = jax.make_jaxpr(lambda a, b: a @ b)(jax.numpy.ones((2, 3)), jax.numpy.ones((3, 5)))
+        >>> [operations(equation) for equation in program.eqns]
+        [60]
+    """
+    params: Any = equation.params
+    shapes: list[Any] = [getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)]
+    if equation.primitive.name == "dot_general":
+        contracted = params["dimension_numbers"][0][0]
+        return 2 * math.prod(shapes[-1]) * math.prod(shapes[0][axis] for axis in contracted)
+    if equation.primitive.name == "conv_general_dilated":
+        features = params["dimension_numbers"].rhs_spec[0]
+        return 2 * math.prod(shapes[-1]) * math.prod(s for i, s in enumerate(shapes[1]) if i != features)
+    return params["geometry"].flop if isinstance(params.get("geometry"), Geometry) else 0
+
+
 def products(function: Callable[..., Any], *args: Any) -> list[tuple[Any, ...]]:
     """Returns the dtypes of the two operands of each matrix product and convolution of floats in a function.
 
@@ -92,16 +111,6 @@ def _is_product(equation: Any) -> bool:
 def _of(program: Any) -> int:
     total = 0
     for equation in getattr(program, "jaxpr", program).eqns:
-        params: Any = equation.params
-        shapes: list[Any] = [getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)]
-        times = params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += times * sum(_of(inner) for inner in jaxprs_in_params(params))
-        if equation.primitive.name == "dot_general":
-            contracted = params["dimension_numbers"][0][0]
-            total += 2 * math.prod(shapes[-1]) * math.prod(shapes[0][axis] for axis in contracted)
-        elif equation.primitive.name == "conv_general_dilated":
-            features = params["dimension_numbers"].rhs_spec[0]
-            total += 2 * math.prod(shapes[-1]) * math.prod(s for i, s in enumerate(shapes[1]) if i != features)
-        elif isinstance(params.get("geometry"), Geometry):
-            total += params["geometry"].flop
+        times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += operations(equation) + times * sum(_of(inner) for inner in jaxprs_in_params(equation.params))
     return total

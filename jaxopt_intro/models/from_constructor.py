@@ -28,14 +28,23 @@ def from_constructor(constructor: Callable[..., Model]) -> Model:
         ('dropout', 'gaussian_noise')
     """
 
+    def made_of(hparams: Hparams) -> Model:
+        made = constructor(**hparams)
+        if not isinstance(made, Model):
+            raise ValueError(
+                f"model {routing.own_name(constructor)}: got a {type(made).__name__}; expected a Model. "
+                "Return Model(init, apply), models.from_linen(module), or take rngs and return an nnx.Module."
+            )
+        return made
+
     def init(key: Array, example: PyTree, hparams: Hparams) -> tuple[PyTree, PyTree]:
-        return constructor(**hparams).init(key, example, {})
+        return made_of(hparams).init(key, example, {})
 
     def apply(params: PyTree, model_state: PyTree, inputs: PyTree, *, hparams: Hparams, **told: Any) -> Any:
-        return constructor(**hparams).apply(params, model_state, inputs, hparams={}, **told)
+        return made_of(hparams).apply(params, model_state, inputs, hparams={}, **told)
 
     def bind(params: PyTree, model_state: PyTree, hparams: Hparams, **told: Any) -> Any:
-        made = constructor(**hparams)
+        made = made_of(hparams)
         return None if made.bind is None else made.bind(params, model_state, {}, **told)
 
     return Model(init, apply, routing.numbers(constructor, constructs=True), bind, routing.own_name(constructor))

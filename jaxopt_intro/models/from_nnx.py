@@ -63,7 +63,13 @@ def from_nnx(factory: Callable[..., nnx.Module], *, conv: Callable[..., Array] |
         given = {name: hparams[name] for name in hyperparameters if name in hparams}
         if wants_example:
             given["example"] = example
-        return factory(rngs=nnx.Rngs(key), **given)
+        module = factory(rngs=nnx.Rngs(key), **given)
+        if not isinstance(module, nnx.Module):
+            raise ValueError(
+                f"model {routing.own_name(factory)}: got a {type(module).__name__}; expected an nnx.Module, "
+                "since it takes rngs. Return one; a function that returns a Model(init, apply) takes no rngs."
+            )
+        return module
 
     def init(key: Array, example: PyTree, hparams: Hparams) -> tuple[PyTree, PyTree]:
         module = build(key, example, hparams)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -15,7 +14,7 @@ from jaxopt_intro import domains, optimizers, routing, trees
 from jaxopt_intro.augmentations import of_mixed
 from jaxopt_intro.losses import reduction
 from jaxopt_intro.optimizers.wrappers import length_factors
-from jaxopt_intro.training import scheduling
+from jaxopt_intro.training import returned, scheduling
 from jaxopt_intro.training.parts import check_functions, check_names, parts_of, several, takes_targets
 from jaxopt_intro.training.saving import in_pieces, recomputing
 from jaxopt_intro.typing import Array, Batch, Hparams, Model, PyTree, Scalar, Training
@@ -184,9 +183,9 @@ def make_training(
         told = {}
         if rate_name in factors and "schedule_factor" in routing.parameters(make_optimizer):
             told["schedule_factor"] = factors[rate_name]
-        made = make_optimizer(**numbers["optimizer"][0], **told)
+        made = returned.optimizer("optimizer", make_optimizer, make_optimizer(**numbers["optimizer"][0], **told))
         for wrapper, own in zip(functions["wrap"], numbers["wrap"], strict=True):
-            made = wrapper(made, **own)
+            made = returned.optimizer("wrapper", wrapper, wrapper(made, **own))
         return optax.with_extra_args_support(made)
 
     def init(key: Array, hparams: Hparams) -> TrainState:
@@ -210,7 +209,7 @@ def make_training(
         strengths = zip(functions["penalty"], numbers["penalty"], strict=True)
         penalties = (_penalty_value(function, params, own, losses_at, batch[0]) for function, own in strengths)
         total = sum(penalties, jnp.zeros(()))
-        measured = {n: reduction.mean(of_mixed(functools.partial(f, outputs), batch[1])) for n, f in metrics.items()}
+        measured = {n: reduction.mean(of_mixed(_measure(f, outputs), batch[1])) for n, f in metrics.items()}
         return data_loss + total, (model_state_after, data_loss, total, measured)
 
     def step(state: TrainState, batch: Batch, hparams: Hparams, *, at: Any = None) -> tuple[TrainState, TrainInfo]:
@@ -230,7 +229,10 @@ def make_training(
             "value_fn": lambda p, key=None: objective(_beside(read, p, state.params), *arguments)[0],
             "key": jax.random.fold_in(key, len(functions["augment"]) + 1),
         }
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
+        name, form = routing.own_name(make_optimizer), "(updates, state)"
+        answer = optimizer.update(grads, state.opt_state, state.params, **extra)
+        updates, opt_state = returned.pair("optimizer", name, "update", answer, form)
+        returned.like(f"optimizer {name}: its updates", updates, state.params, of="the parameters")
         params: Any = optax.apply_updates(state.params, updates)
         if length_of is not None:
             (own,) = numbers["optimizer"]
@@ -238,8 +240,10 @@ def make_training(
             length = length_factors(opt_state, length_of(opt_state, **{**own, scheduling.RATE: rate}))
             for function, own in zip(functions["proximal"], numbers["proximal"], strict=True):
                 params = function(params, length, **_factors(function, params), **own)
+                returned.like(f"proximal {routing.own_name(function)}", params, state.params, of="the parameters")
         for function, own in zip(functions["after_update"], numbers["after_update"], strict=True):
             params = function(params, **_factors(function, params), **own)
+            returned.like(f"after_update {routing.own_name(function)}", params, state.params, of="the parameters")
         if functions["proximal"] or functions["after_update"]:
             updates = jax.tree.map(jnp.subtract, params, state.params)
         info = TrainInfo(data_loss, total, trees.norm(grads), trees.norm(updates), measured)
@@ -315,7 +319,7 @@ def evaluate(
             state.params, state.model_state, prepare(batch[0]),
             train=False, key=None, hparams=for_model,
         )  # fmt: skip
-        values = {name: _checked("metric", f, f(outputs, batch[1]), batch[1]) for name, f in metrics.items()}
+        values = {name: _measure(f, outputs)(batch[1]) for name, f in metrics.items()}
         if loss is not None:
             neighbours = {"present": weights > 0} if "present" in routing.parameters(loss) else {}
             values["loss"] = loss_values(loss, outputs, batch[1], {**for_loss[0], **neighbours})
@@ -368,7 +372,11 @@ def _checked(role: str, function: Callable[..., Any], values: Any, targets: PyTr
             f"{role} {routing.own_name(function)}: got {got} for a batch of {batch}; expected one value for each "
             f"example, shape ({batch},) or ({batch}, ...). Return the values before their mean."
         )
-    return values
+    return returned.real(f"{role} {routing.own_name(function)}", values, floats=role == "loss")
+
+
+def _measure(metric: Callable[..., Any], outputs: PyTree) -> Callable[[PyTree], Array]:
+    return lambda targets: _checked("metric", metric, metric(outputs, targets), targets)
 
 
 def _beside(read: PyTree, params: PyTree, current: PyTree) -> PyTree:
@@ -392,9 +400,13 @@ def _factors(function: Callable[..., Any], params: PyTree) -> dict[str, PyTree]:
 
 
 def _augmented(function: Callable[..., Any], batch: Batch, numbers: Mapping[str, Any], key: Array) -> Batch:
+    what = f"augmentation {routing.own_name(function)}"
     if takes_targets(function):
-        return function(*batch, **numbers, key=key)
-    return function(batch[0], **numbers, key=key), batch[1]
+        answer = function(*batch, **numbers, key=key)
+        inputs, targets = returned.pair("augmentation", routing.own_name(function), "call", answer, "(inputs, targets)")
+    else:
+        inputs, targets = function(batch[0], **numbers, key=key), batch[1]
+    return returned.like(what, inputs, batch[0], of="the inputs"), targets
 
 
 def _takes_inputs(penalty: Callable[..., Any]) -> bool:
@@ -413,4 +425,4 @@ def _penalty_value(
         raise ValueError(
             f"penalty {routing.own_name(function)}: got {got}; expected a scalar. Sum over the parameters."
         )
-    return value
+    return returned.real(f"penalty {routing.own_name(function)}", value, floats=False)

@@ -122,7 +122,14 @@ def factors_at(
         role = schedule_role(number)
         total: Any = 1.0
         for make, own in zip(functions[role], numbers[role], strict=True):
-            factor = make(**own)(step)
+            schedule: Any = make(**own)
+            factor: Any = schedule(step) if callable(schedule) else schedule
+            if not callable(schedule) or factor is None:
+                got = f"a {type(factor).__name__}" + (" for one step" if callable(schedule) else "")
+                raise ValueError(
+                    f"schedule {routing.own_name(make)}: got {got}; expected a function that makes `step -> factor`. "
+                    "Return a function of the step that returns a number."
+                )
             if jnp.shape(factor) != ():
                 raise ValueError(
                     f"schedule {routing.own_name(make)}: got a factor of shape {jnp.shape(factor)} for one step; "
