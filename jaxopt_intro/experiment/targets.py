@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -12,7 +11,7 @@ from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment.assembling import Assembly
 from jaxopt_intro.losses import LOSSES
 from jaxopt_intro.sweeps import doctor
-from jaxopt_intro.training import loss_values, returned
+from jaxopt_intro.training import returned
 from jaxopt_intro.typing import Array, PyTree
 
 
@@ -53,16 +52,11 @@ def check_targets(assembly: Assembly, dataset: Dataset) -> None:
             fitting = [name for name, loss in LOSSES.items() if _fits(loss, outputs, targets)]
             others = f" These losses would take both: {', '.join(fitting)}." if fitting else ""
             raise ValueError(f"{error}{others}") from error
-        jax.eval_shape(functools.partial(_values, assembly.loss, targets), outputs)
 
 
 def _try_loss(loss: Callable[..., Array], outputs: PyTree, targets: PyTree) -> None:
     # The targets are closed over, not arguments: their values stay known, and yet nothing is computed.
-    jax.eval_shape(lambda outputs: (loss(outputs, targets), None)[1], outputs)  # whatever it returns
-
-
-def _values(loss: Callable[..., Array], targets: PyTree, outputs: PyTree) -> Array:
-    return loss_values(loss, outputs, targets, {})
+    jax.eval_shape(lambda outputs: (loss(outputs, targets), None)[1], outputs)  # what it returns, a step checks
 
 
 def _fits(loss: Callable[..., Array], outputs: PyTree, targets: PyTree) -> bool:
