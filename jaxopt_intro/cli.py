@@ -26,7 +26,7 @@ EXAMPLES = """examples:
 
 LISTS = [
     "optimizers", "wrappers", "schedules", "losses", "penalties", "proximals", "projections", "augmentations",
-    "workers", "stopping", "models", "convolutions", "metrics",
+    "workers", "stopping", "pruners", "models", "convolutions", "metrics",
 ]  # fmt: skip
 DEFAULT_SPACE = {
     "numbers": {"learning_rate": {"log_uniform": [1e-4, 1.0]}, "l2": {"log_uniform": [1e-6, 1e-2]}},
@@ -70,30 +70,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sweep(asked: argparse.Namespace) -> int:
     from jaxopt_intro.experiment import describing, files, running
     from jaxopt_intro.models import layers
-    from jaxopt_intro.sweeps import sharding
+    from jaxopt_intro.sweeps import pruning, sharding
     from jaxopt_intro.terminal import Terminal
 
     sharding.a_device_for_each_core()
     given, directory = _given(asked), asked.directory
     terminal = Terminal()
     if asked.path and Path(asked.path).is_dir():
-        refused = [name for name in given if name not in ("width", "convolution", "dry_run")]
+        taken = ("width", "convolution", "dry_run", "max_time", "max_failures")
+        refused = [name for name in given if name not in taken]
         if refused:
             raise ValueError(
                 f"got --{refused[0].replace('_', '-')} with the run {asked.path}; expected no options, since the run "
                 "says what was asked. Start another run for other options."
             )
         terminal.device(running.device_description())
-        experiment, trials, replicates = files.resume(Path(asked.path))
+        experiment, trials, replicates, pruner = files.resume(Path(asked.path))
         directory = asked.path
     else:
         tables = _tables(files.read(Path(asked.path)) if asked.path else {}, given, bare=not asked.path)
         terminal.device(running.device_description())
         experiment = files.from_mapping(tables["experiment"])
-        trials: Any = files.trials_of(
-            files.space_of(tables), tables["search"], direction=_direction(experiment, tables)
-        )
-        replicates = tables["replicates"]
+        trials = files.trials_of(files.space_of(tables), tables["search"])
+        replicates, pruner = tables["replicates"], pruning.pruner_of(tables["pruner"]) if tables["pruner"] else None
     if asked.dry_run:
         layers.check_ways(_ways(asked.convolution))
         print(describing.describe(experiment, trials, replicates, width=asked.width))
@@ -105,6 +104,10 @@ def _sweep(asked: argparse.Namespace) -> int:
                 trials,
                 replicates,
                 directory,
+                pruner=pruner,
+                max_time=asked.max_time,
+                max_trials=asked.max_trials,
+                max_failures=asked.max_failures,
                 width=asked.width,
                 convolutions=_ways(asked.convolution),
                 listener=terminal.listen,
@@ -113,13 +116,6 @@ def _sweep(asked: argparse.Namespace) -> int:
             terminal.interrupted()
             return 130
     return terminal.finished(dataset)
-
-
-def _direction(experiment: Any, tables: dict[str, Any]) -> str:
-    """Which is better, which a sampler has to know before the first trial."""
-    from jaxopt_intro.experiment.assembling import direction_of
-
-    return direction_of(experiment, experiment.load_data().info)[1] if "sampler" in tables["search"] else "max"
 
 
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
@@ -149,6 +145,7 @@ def _tables(tables: dict[str, Any], given: dict[str, Any], *, bare: bool) -> dic
         "numbers": {**tables.get("numbers", {}), **numbers},
         "choices": {**tables.get("choices", {}), **choices},
         "search": search or tables.get("search", {}),
+        "pruner": _pruner(given["pruner"]) if "pruner" in given else tables.get("pruner", {}),
         "replicates": given.get("replicates", tables.get("replicates", 1)),
     }
 
@@ -250,6 +247,15 @@ def _points(words: list[str]) -> Any:
             raise ValueError(f"--points: got {word!r}; expected NAME=COUNT, such as learning_rate=8.")
         counts[name] = int(count)
     return counts
+
+
+def _pruner(words: list[str]) -> dict[str, Any]:
+    """A pruner's name and its numbers, from words such as hyperband eta=3."""
+    name, *rest = words
+    for word in rest:
+        if not all(word.partition("=")):
+            raise ValueError(f"--pruner: got {word!r}; expected NUMBER=VALUE, such as eta=3, behind the pruner's name.")
+    return {"name": name, **{key: _literal(value) for key, value in (word.split("=", 1) for word in rest)}}
 
 
 def _ways(words: list[str] | None) -> dict[str, str]:
@@ -396,6 +402,7 @@ def _add_sweep(commands: Any) -> None:
     length = sweep.add_argument_group("how long, and with what randomness")
     length.add_argument("--epochs", type=_count, help="epochs of each trial (5)")
     length.add_argument("--steps", type=_count, help="steps of each trial, in place of epochs")
+    length.add_argument("--validate-every", type=_count, metavar="STEPS", help="steps between validations (an epoch)")
     length.add_argument("--batch-size", type=_count, help="examples of an update (128)")
     length.add_argument(
         "--microbatch", type=_count, help="examples of a step; then batch_size is a number, of trials of one program"
@@ -435,6 +442,13 @@ def _add_sweep(commands: Any) -> None:
         "--dry-run", action="store_const", const=True,
         help="say what is traced and what compiled, which programs there are and about how long, and train nothing",
     )  # fmt: skip
+    run.add_argument(
+        "--pruner", nargs="+", metavar=("NAME", "NUMBER=VALUE"),
+        help="who goes on: hyperband eta=3, asha, median, …; see: jaxopt-intro list pruners",
+    )  # fmt: skip
+    run.add_argument("--max-time", type=_seconds, metavar="TIME", help="end after 90 (seconds), 15m or 2h")
+    run.add_argument("--max-trials", type=_count, metavar="N", help="train at most N trials")
+    run.add_argument("--max-failures", type=_natural, metavar="N", help="end once more than N have failed")
     run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
     run.add_argument("--width", type=_count, metavar="W", help="trials side by side on a device (measured)")
     run.add_argument(
@@ -460,6 +474,15 @@ def _share(text: str) -> float | int:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a share such as 0.1, or a number") from None
+
+
+def _seconds(text: str) -> float:
+    """Seconds, from 90, 90s, 15m or 2h."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    try:
+        return float(text.rstrip("smh")) * units.get(text[-1:], 1.0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a time such as 90, 15m or 2h") from None
 
 
 class _Parser(argparse.ArgumentParser):

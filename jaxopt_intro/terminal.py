@@ -291,6 +291,7 @@ def details(what: str, name: str) -> list[str]:
 
 def _table(what: str) -> dict[str, Any]:
     from jaxopt_intro import augmentations, losses, metrics, models, optimizers, regularizers, schedules, training
+    from jaxopt_intro.sweeps import pruning
 
     return {
         "optimizers": {name: method.reference for name, method in optimizers.METHODS.items()},
@@ -303,6 +304,7 @@ def _table(what: str) -> dict[str, Any]:
         "augmentations": augmentations.AUGMENTATIONS,
         "schedules": schedules.SCHEDULES,
         "workers": training.workers.WORKERS,
+        "pruners": pruning.PRUNERS,
         "models": models.MODELS,
         "metrics": {name: metric.function for name, metric in metrics.METRICS.items()},
     }[what]

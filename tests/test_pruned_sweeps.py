@@ -7,8 +7,8 @@ import collections
 import numpy as np
 import pytest
 
-from jaxopt_intro import Experiment, Space, choice, journal, log_uniform, pruning, results, sweep
-from jaxopt_intro.experiment import running
+from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, results, sweep
+from jaxopt_intro.experiment import files, running
 from jaxopt_intro.sweeps import planning, tiles
 from jaxopt_intro.sweeps.session import Session
 from tests.small import DATA, of
@@ -231,3 +231,56 @@ def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(tmp_path, 
     with jax.default_device(jax.local_devices()[0]):
         again = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "two", width=2)
     np.testing.assert_array_equal(found.valid_loss.values, again.valid_loss.values)
+
+
+@pytest.mark.parametrize("pruner", [None, pruning.asha()], ids=["all", "asha"])
+def test_a_searcher_asks_again_and_again_and_a_kill_changes_no_trial(pruner, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(planning, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(running, "Session", lambda *a, **k: Session(*a, checkpoint_seconds=0.0, **k))
+    space = Space(learning_rate=log_uniform(1e-3, 1.0), optimizer=choice(["sgd", "adam"]))
+    experiment = Experiment(**{**vars(EXPERIMENT), "penalty": (), "epochs": 3, "objective": "loss"})
+
+    def go(directory):
+        return sweep(experiment, adaptive(space, trials=20), directory=directory, width=4, pruner=pruner)
+
+    whole = go(tmp_path / "whole")
+    assert whole.sizes["trial"] == 20
+    asks = of(tmp_path / "whole", "ask")
+    assert [len(ask["trials"]) for ask in asks] == [8, 8, 4]
+    assert all(len({whole.optimizer.sel(trial=t).item() for t in ask["trials"]}) == 1 for ask in asks)
+    assert len({trial for ask in asks for trial in ask["told"]}) > 0
+    left, saves = [7], Session.save_checkpoint
+
+    def killed(session, record, tree):
+        saves(session, record, tree)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(Session, "save_checkpoint", killed)
+    for kills in range(20):
+        left[0] = 7 + 3 * kills
+        try:
+            go(tmp_path / "run")
+            break
+        except Killed:
+            pass
+    assert kills >= 2
+    assert ends(tmp_path / "run") == ends(tmp_path / "whole")
+    assert curves(tmp_path / "run") == curves(tmp_path / "whole")
+    with pytest.raises(ValueError, match="asked with search"):
+        sweep(experiment, adaptive(space, trials=21), directory=tmp_path / "run", width=4, pruner=pruner)
+
+
+def test_a_resumed_run_knows_its_searcher_and_pruner(tmp_path):
+    pytest.importorskip("optuna")
+    space = Space(learning_rate=log_uniform(1e-3, 1.0))
+    experiment = Experiment(data="digits", model="linear", optimizer="sgd", epochs=2, batch_size=256)
+    sweep(experiment, adaptive(space, "random", trials=8), 2, tmp_path / "run", width=4, pruner=pruning.asha(eta=2))
+    again = files.resume(tmp_path / "run")
+    assert (again.replicates, again.pruner.asked["eta"]) == (2, 2)
+    assert again.trials.asked == {**space.asked(), "search": {"sampler": "random", "trials": 8, "seed": 0}}
+    tables = files.read(tmp_path / "run" / "experiment.toml")
+    assert tables["pruner"]["name"] == "asha"
+    assert tables["search"]["sampler"] == "random"

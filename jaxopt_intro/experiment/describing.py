@@ -12,6 +12,7 @@ from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.estimating import Estimate, bytes_of, estimate
 from jaxopt_intro.experiment.grouping import Staged
 from jaxopt_intro.sweeps import sharding
+from jaxopt_intro.sweeps.searchers import Searcher
 from jaxopt_intro.sweeps.space import Space, Trial
 
 _UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -80,7 +81,7 @@ class Description(NamedTuple):
 
 
 def describe(
-    experiment: Experiment, trials: Sequence[Trial] | Space, replicates: int = 1, *, width: int | None = None
+    experiment: Experiment, trials: Sequence[Trial] | Space | Searcher, replicates: int = 1, *, width: int | None = None
 ) -> Description:
     """Says what a sweep would be, and trains nothing.
 
@@ -88,8 +89,8 @@ def describe(
 
     Args:
         experiment: What all trials have in common.
-        trials: From `Space.grid` or `Space.random`; or a `Space`, of which one trial at the lower ends and one at the
-            upper ends of its numbers is staged for each combination of choices.
+        trials: From `Space.grid` or `Space.random`; or a `Space`, or a `Searcher` in one, of which one trial at the
+            lower ends and one at the upper ends of its numbers is staged for each combination of choices.
         replicates: How many seeds each trial would be trained with.
         width: How many trials would run side by side on a device; None means measured.
 
@@ -106,12 +107,14 @@ def describe(
         >>> [(n.canonical, n.traced, n.values) for n in found.numbers], [p.trials for p in found.programs]
         ([(('optimizer.sgd.learning_rate',), True, 3)], [3])
     """
-    known = not isinstance(trials, Space)
-    asked = running._checked(trials if known else _ends(trials), replicates, width)  # as `sweep` asks, in its order
+    space = trials.space if isinstance(trials, Searcher) else trials
+    known = not isinstance(space, Space)
+    every = space.ends() if isinstance(space, Space) else space
+    asked = running.checked(every, replicates, {"width": width})  # as `sweep` asks, in its order
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
     staged, programs = grouping.stage(experiment, dataset, asked)
-    running._comparable(objective, staged, programs, asked)
+    running.comparable(objective, programs, asked)
     numbers = _numbers(staged, known=known)
     if not known:
         staged = list({tuple(s.trial.labels.items()): s for s in reversed(staged)}.values())[::-1]
@@ -131,16 +134,6 @@ def describe(
     kind = devices[0].device_kind
     kind = f"each of {len(devices)} devices ({kind})" if len(devices) > 1 else f"the device ({kind})"
     return Description(numbers, found, kind, width is None, bytes_of((dataset.train, dataset.valid)))
-
-
-def _ends(space: Space) -> list[Trial]:
-    """Trials at both ends of a space's numbers, for each combination of its choices."""
-    found = []
-    for trial in space.grid(1):
-        for end in ("low", "high"):
-            hparams = {name: getattr(space.numbers[name], end) for name in trial.hparams}
-            found.append(trial._replace(hparams=hparams))
-    return found
 
 
 def _numbers(staged: Sequence[Staged], *, known: bool) -> list[Number]:

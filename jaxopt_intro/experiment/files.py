@@ -13,6 +13,10 @@ learning_rate = {log_uniform = [1e-4, 1.0]}
 [choices]             # lists of options, or tables from labels to options
 optimizer = ["adam", "optax:lion"]
 
+[pruner]              # median, successive_halving, hyperband, asha or pbt, and its numbers
+name = "hyperband"
+eta = 3
+
 [search]              # a grid's points; or random, sobol or halton = 64; or sampler = "tpe", trials = 200; and a seed
 points = {learning_rate = 8}
 """
@@ -30,6 +34,7 @@ from jaxopt_intro import distributions, journal, routing
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.distributions import KINDS
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping, to_mapping
+from jaxopt_intro.sweeps.pruning import Pruner, pruner_of
 from jaxopt_intro.sweeps.searchers import Searcher, adaptive
 from jaxopt_intro.sweeps.space import Space, Trial, Trials
 
@@ -38,11 +43,12 @@ SEARCHES = ("points", "random", "sobol", "halton", "sampler")
 
 
 class Asked(NamedTuple):
-    """An experiment, its trials, and how many seeds each has."""
+    """An experiment, its trials or where they come from, how many seeds each has, and who says which go on."""
 
     experiment: Experiment
-    trials: list[Trial]
+    trials: list[Trial] | Searcher
     replicates: int
+    pruner: Pruner | None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}.") from None
     for name, table in tables.items():
-        known_name(name, ["experiment", "numbers", "choices", "search", "replicates"], f"table in {path}")
+        known_name(name, ["experiment", "numbers", "choices", "search", "pruner", "replicates"], f"table in {path}")
         if name != "replicates" and not isinstance(table, dict):
             raise ValueError(f"got {str(path)!r} with {name} = {table!r}; expected a table, [{name}].")
     return _with_none(tables)
@@ -71,7 +77,7 @@ def write(path: Path, experiment: Experiment, asked: Mapping[str, Any]) -> None:
         return
     tables = {"replicates": asked.get("replicates", 1), "experiment": _without_none(to_mapping(experiment))}
     text = tomli_w.dumps(tables)
-    for name in ("numbers", "choices", "search"):
+    for name in ("numbers", "choices", "search", "pruner"):
         if asked.get(name):  # a line for each entry, in order: tables of their own would come after the constants
             lines = [f"{_key(entry)} = {_inline(_without_none(value))}" for entry, value in asked[name].items()]
             text += "\n".join(["", f"[{name}]", *lines, ""])
@@ -103,14 +109,13 @@ def space_of(tables: Mapping[str, Any]) -> Space:
     return Space(entries)
 
 
-def trials_of(space: Space, search: Mapping[str, Any], *, direction: str = "max") -> Trials | Searcher:
+def trials_of(space: Space, search: Mapping[str, Any]) -> Trials | Searcher:
     """Draws the trials that the table `search` asks for, or makes the searcher that will.
 
     Args:
         space: What may be tried.
         search: `points` for a grid, or one of `random`, `sobol` and `halton` with a count, or `sampler` with `trials`;
             all but a grid may have a `seed`.
-        direction: Whether "max" or "min" of the objective is better, for a sampler.
 
     Returns:
         The trials; a `Searcher` where there is a sampler.
@@ -139,7 +144,7 @@ def trials_of(space: Space, search: Mapping[str, Any], *, direction: str = "max"
             raise ValueError("search: got a seed for a grid, which has none; expected one of random, sobol, ….")
         return space.grid(search.get("points", {}))
     if kind == "sampler":
-        return adaptive(space, search["sampler"], trials=search["trials"], seed=seed, direction=direction)
+        return adaptive(space, search["sampler"], trials=search["trials"], seed=seed)
     draw = {"random": space.random, "sobol": space.sobol, "halton": space.halton}[kind]
     return draw(search[kind], seed=seed)
 
@@ -154,7 +159,8 @@ def resume(run: Path) -> Asked:
     records = journal.read(run)
     started = next((r for r in reversed(records) if r["type"] == "run"), None)
     known = sum(r["type"] == "trial" for r in records)
-    if started is None or known < started["trials"]:
+    adaptive_search = started is not None and "sampler" in (started.get("search") or {}).get("search", {})
+    if started is None or (known < started["trials"] and not adaptive_search):
         raise ValueError(
             f"the run {str(run)!r} was stopped before all that was asked was written down, and nothing was trained; "
             "expected every trial. Start the sweep again with the same options and --directory."
@@ -171,7 +177,11 @@ def resume(run: Path) -> Asked:
             choices = {name: find(value, name) for name, value in record["values"].items()}
             trials.append(Trial(dict(record["hparams"]), choices, dict(record["choices"])))
             replicates = max(replicates, len(record["seeds"]))
-    return Asked(from_mapping(fields), trials, replicates)
+    search, pruner = started.get("search") or {}, started.get("pruner")
+    every: list[Trial] | Searcher = trials
+    if "sampler" in search.get("search", {}):
+        every = trials_of(space_of(search), search["search"])
+    return Asked(from_mapping(fields), every, replicates, pruner_of(pruner) if pruner else None)
 
 
 def _distribution(name: str, value: Any) -> Any:

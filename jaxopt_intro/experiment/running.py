@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -20,7 +21,7 @@ import xarray
 import jaxopt_intro
 from jaxopt_intro import distributions, journal, results, routing, training
 from jaxopt_intro.data import Dataset
-from jaxopt_intro.experiment import assembling, files, grouping
+from jaxopt_intro.experiment import assembling, files, grouping, searching
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
@@ -30,16 +31,18 @@ from jaxopt_intro.sweeps import engine, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
+from jaxopt_intro.sweeps.searchers import Searcher
 from jaxopt_intro.sweeps.session import Limits, Session
 from jaxopt_intro.sweeps.space import Space, Trial, unique
 
 _OF_PLAN = ("width", "devices", "rates", "why", "memory", "convolutions", "other_convolutions")
+_OF_SEARCH = ("numbers", "choices", "search")
 Listener = Callable[[dict[str, Any]], None]
 
 
 def sweep(
     experiment: Experiment,
-    trials: Sequence[Trial],
+    trials: Sequence[Trial] | Searcher,
     replicates: int = 1,
     directory: str | os.PathLike[str] | None = None,
     *,
@@ -59,7 +62,8 @@ def sweep(
 
     Args:
         experiment: What all trials have in common.
-        trials: From `Space.grid` or `Space.random`; repeated ones are trained once.
+        trials: From `Space.grid`, `Space.random` and the like; repeated ones are trained once. Or a `Searcher`, such as
+            `searchers.adaptive(space, "tpe", trials=200)`, which is asked again and again as trials end.
         replicates: How many seeds each trial is trained with.
         directory: The run's directory; None makes one under `runs/`.
         pruner: Says which trials go on, such as `pruning.hyperband()`; None: all do. Those that go on keep their
@@ -93,7 +97,8 @@ def sweep(
         (3, ['finished', 'finished', 'finished'])
     """
     listener = listener or (lambda record: None)
-    every = _checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
+    every = checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
+    search = trials if isinstance(trials, Searcher) else None
     limits = _limits(max_time, max_failures)
     layers.check_ways(convolutions or {})
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
@@ -102,22 +107,32 @@ def sweep(
     pruner = _decided(pruner, experiment, dataset)
     asked |= {"pruner": dict(pruner.asked)} if pruner else {}
     staged, programs = grouping.stage(experiment, dataset, every)
-    _comparable(objective, staged, programs, every)
+    comparable(objective, programs, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
+    more = None
+    if search is not None:
+        comparable(objective, *_of_the_space(experiment, dataset, search.space))
+        more = searching.Asked(search, experiment, dataset, replicates, max_trials)
     directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
-    _same_experiment(directory, experiment, dataset, pruner, [s.id for s in staged])
+    _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
         session = Session(directory, writer, past, listener, limits=limits)
         with session.signals():
             listener({"type": "directory", "path": str(directory)})
             record = _run_record(experiment, dataset, objective, direction)
-            session.emit({**record, "trials": len(staged), "pruner": asked.get("pruner")})
+            of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
+            session.emit({**record, "trials": len(staged), "pruner": asked.get("pruner"), "search": of_search})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, past, objective, direction, width)
             job = job._replace(convolutions=convolutions, pruner=pruner)
+            if more is not None:
+                sign = 1.0 if direction == "max" else -1.0
+                job = job._replace(source=more.source(session, sign, functools.partial(_emit_trials, session)))
             engine.run(job, session)
+            if more is not None:
+                staged, programs, groups = more.staged, more.programs, list(more.groups.values())
             _test_chosen(session, dataset, programs, staged, job)
             if session.lane_steps or not any(r["type"] == "receipt" for r in past):
                 session.emit(_receipt(session, groups))
@@ -138,13 +153,18 @@ def device_description() -> dict[str, Any]:
     }
 
 
-def _checked(trials: Sequence[Trial], replicates: int, counts: Mapping[str, int | None]) -> list[Trial]:
+def checked(trials: Sequence[Trial] | Searcher, replicates: int, counts: Mapping[str, int | None]) -> list[Trial]:
+    """Returns the trials, each once, after a look at everything that is asked with them."""
     if isinstance(trials, Space):
         raise ValueError("sweep: got a Space; expected trials. Pass space.grid(...) or space.random(n).")
+    if isinstance(trials, Searcher):
+        trials = []
+    elif not len(trials):
+        raise ValueError("sweep: got no trials; expected trials from space.grid(...) or space.random(n).")
     trials = list(trials)
     strange = next((t for t in trials if not isinstance(t, Trial)), None)
-    if not trials or strange is not None:
-        got = "no trials" if not trials else f"a {type(strange).__name__} among the trials"
+    if strange is not None:
+        got = f"a {type(strange).__name__} among the trials"
         raise ValueError(f"sweep: got {got}; expected trials from space.grid(...) or space.random(n).")
     for name, value in {"replicates": replicates, **counts}.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -174,9 +194,15 @@ def _decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) ->
     return pruner._replace(metric=metric, direction=pruner.direction or direction)
 
 
-def _comparable(
-    objective: str, staged: Sequence[Staged], programs: Mapping[str, Program], trials: Sequence[Trial]
-) -> None:
+def _of_the_space(
+    experiment: Experiment, dataset: Dataset, space: Space
+) -> tuple[Mapping[str, Program], Sequence[Trial]]:
+    """Stages the ends of a space: what is wrong with it is said before anything is trained."""
+    trials = space.ends()
+    return grouping.stage(experiment, dataset, trials)[1], trials
+
+
+def comparable(objective: str, programs: Mapping[str, Program], trials: Sequence[Trial]) -> None:
     """Refuses a swept loss's own value as objective: its trials measure different things."""
     if objective.removeprefix(AVERAGE) != "loss":
         return
@@ -218,23 +244,33 @@ def _new_directory(experiment: Experiment, dataset: Dataset) -> Path:
 
 
 def _same_experiment(
-    directory: Path, experiment: Experiment, dataset: Dataset, pruner: Pruner | None, trials: Sequence[str]
+    directory: Path,
+    experiment: Experiment,
+    dataset: Dataset,
+    asked: Mapping[str, Any],
+    trials: Sequence[str] | None,
 ) -> None:
-    """Refuses to mix two experiments in one run, and to change what a pruner chooses among."""
+    """Refuses to mix two experiments in one run, and to change what a pruner chooses among or a searcher in."""
     if not (directory / "journal.jsonl").exists():
         return
     records = journal.read(directory)
     runs = [r for r in records if r["type"] == "run"]
     if not runs:
         return
-    pruned, prunes = runs[-1].get("pruner"), dict(pruner.asked) if pruner else None
+    searched, searches = runs[-1].get("search", {}), {n: asked[n] for n in _OF_SEARCH if n in asked}
+    if "sampler" in {**searched.get("search", {}), **searches.get("search", {})} and searched != searches:
+        raise ValueError(
+            f"the run {str(directory)!r} was asked with search {searched}; got {searches}; expected the same, since "
+            "what is asked for depends on it. Give another directory."
+        )
+    pruned, prunes = runs[-1].get("pruner"), asked.get("pruner")
     if pruned != prunes:
         raise ValueError(
             f"the run {str(directory)!r} was asked with pruner={pruned}; got {prunes}; expected the same, since its "
             "verdicts depend on it. Give another directory."
         )
     known = [r["trial"] for r in records if r["type"] == "trial"]
-    if prunes and known and set(known) != set(trials):
+    if prunes and known and trials is not None and set(known) != set(trials):
         raise ValueError(
             f"the run {str(directory)!r} prunes among its {len(set(known))} trials; got others; expected the same, "
             "since who goes on depends on all of them. Give another directory."
@@ -242,13 +278,13 @@ def _same_experiment(
     before, now = runs[-1]["experiment"], to_mapping(experiment)
     free = {"keep", "data_dir"}
 
-    def asked(fields: Mapping[str, Any], name: str) -> Any:
+    def value_of(fields: Mapping[str, Any], name: str) -> Any:
         value = fields.get(name)
         if name == "schedule":
             return training.plain_schedules(value)
         return training.several(value) if name in assembling.SEVERAL else value  # one part is the list of one
 
-    differ = [n for n in sorted({*before, *now} - free) if asked(before, n) != asked(now, n)]
+    differ = [n for n in sorted({*before, *now} - free) if value_of(before, n) != value_of(now, n)]
     if not differ and runs[-1]["data"]["fingerprint"] != dataset.info.fingerprint:
         differ, before, now = ["data"], {"data": "other content"}, {"data": "this content"}
     if differ:

@@ -41,7 +41,7 @@ class Told(NamedTuple):
     Attributes:
         trial: The trial.
         status: "finished", "failed" or "pruned".
-        value: Its score, the mean over seeds; None where there is none.
+        value: Its score, the mean over seeds, where more is better; None where there is none.
     """
 
     trial: Trial
@@ -57,11 +57,13 @@ class Searcher(NamedTuple):
             the budget, or the space, is used up.
         tell: Takes how trials ended, in any order, also of trials that were never asked.
         asked: `numbers`, `choices` and `search` as plain values, as `Trials.asked`.
+        space: What may be tried, for a description before the sweep.
     """
 
     ask: Callable[[int], Trials]
     tell: Callable[[Sequence[Told]], None]
     asked: Mapping[str, Any]
+    space: Space
 
 
 class Sampler(NamedTuple):
@@ -90,7 +92,7 @@ SAMPLERS = {
 }
 
 
-def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0, direction: str = "max") -> Searcher:
+def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0) -> Searcher:
     """Returns a searcher that learns from the trials that have ended where to look next.
 
     The same asks and tells give the same trials, in any process. First each of up to 10 combinations of options gets a
@@ -101,7 +103,6 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0, 
         sampler: A name in `SAMPLERS`: "tpe", "gp", "cmaes", "nsgaii", "nsgaiii", "qmc" or "random".
         trials: The budget: how many are asked altogether.
         seed: Decides them, with what is told.
-        direction: Whether "max" or "min" is better.
 
     Returns:
         The searcher.
@@ -118,7 +119,6 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0, 
         0
     """
     known_name(sampler, SAMPLERS, "sampler")
-    one_of("adaptive", ("max", "min"), direction=direction)
     for name, value, least in (("trials", trials, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"adaptive: got {name}={value!r}; expected a whole number of at least {least}.")
@@ -127,8 +127,8 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0, 
             extra = "torch" if package == "torch" else '"jaxopt_intro[optuna]"'
             raise ValueError(f"sampler {sampler!r}: got no package {package}; expected it. pip install {extra}")
     asked = {**space.asked(), "search": {"sampler": sampler, "trials": trials, "seed": seed}}
-    studies = _Studies(space, sampler, trials, seed, direction)
-    return Searcher(lambda most: Trials(studies.ask(most), asked), studies.tell, asked)
+    studies = _Studies(space, sampler, trials, seed)
+    return Searcher(lambda most: Trials(studies.ask(most), asked), studies.tell, asked, space)
 
 
 def optuna_distributions(space: Space) -> dict[str, Any]:
@@ -158,8 +158,8 @@ def _optuna_distribution(distribution: Distribution) -> Any:
 class _Studies:
     """The studies of one search, and what was asked of them."""
 
-    def __init__(self, space: Space, sampler: str, trials: int, seed: int, direction: str):
-        self.space, self.sampler, self.seed, self.direction = space, SAMPLERS[sampler], seed, direction
+    def __init__(self, space: Space, sampler: str, trials: int, seed: int):
+        self.space, self.sampler, self.seed = space, SAMPLERS[sampler], seed
         self.left = trials
         self.first = _some_combinations(space, random.Random(_seed(seed, "first")))
         self.most_first = max(1, trials // (2 * len(self.first)))
@@ -275,7 +275,7 @@ class _Studies:
     def _new_study(self) -> Study:
         import optuna
 
-        return optuna.create_study(direction="maximize" if self.direction == "max" else "minimize")
+        return optuna.create_study(direction="maximize")
 
 
 def _some_combinations(space: Space, chance: random.Random, most: int = TRIED_FIRST) -> list[dict[str, str]]:

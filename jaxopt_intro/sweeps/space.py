@@ -246,6 +246,15 @@ class Space:
             trials.append(self.trial({n: drawn[n][i] for n in self.names(labels)}, labels))
         return Trials(trials, {**self.asked(), "search": {search: count, "seed": seed}})
 
+    def ends(self) -> list[Trial]:
+        """Returns trials at both ends of the numbers, for each combination of the choices: what has to be staged."""
+        found = []
+        for trial in self.grid(1):
+            for end in ("low", "high"):
+                hparams = {name: getattr(self.numbers[name], end) for name in trial.hparams}
+                found.append(trial._replace(hparams=hparams))
+        return found
+
     def asked(self) -> dict[str, Any]:
         """Returns the space as plain values: numbers and choices in tables of their own, callables by name.
 
