@@ -169,7 +169,7 @@ MISTAKES = {
         ["--uniform", "learning_rate", "-1", "1", "--points", "learning_rate=2"], "got learning_rate=-1"),
     "an impossible range": (["--log-uniform", "learning_rate", "0", "1", "--points", "learning_rate=2"], "low=0"),
     "a way that is none": (["--constant", "learning_rate", "1", "--convolution", "kernel=magic"], "'magic'"),
-    "a missing number": (["--constant", "l2", "1", "--penalty", "l2"], "'learning_rate'"),
+    "a missing number": (["--constant", "learning_rate", "1", "--penalty", "l2"], "'l2'"),
 }  # fmt: skip
 
 

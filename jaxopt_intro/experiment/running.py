@@ -27,7 +27,7 @@ from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
-from jaxopt_intro.sweeps import engine, keeping
+from jaxopt_intro.sweeps import engine, executables, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
@@ -118,7 +118,7 @@ def sweep(
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
         session = Session(directory, writer, past, listener, limits=limits)
-        with session.signals():
+        with session.signals(), executables.kept_on_disk():
             listener({"type": "directory", "path": str(directory)})
             record = _run_record(experiment, dataset, objective, direction)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
