@@ -409,6 +409,7 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "compile_seconds": round(session.compile_seconds, 3),
         "run_seconds": round(running, 3),
+        "host_seconds": round(max(running - session.computing_seconds, 0.0), 3),
         "trials": len({m.trial for g in groups for m in g.members}),
         "members": sum(len(g.members) for g in groups),
         "members_per_second": (session.finished - session.finished_before) / running,

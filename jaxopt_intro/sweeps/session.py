@@ -65,7 +65,7 @@ class Session:
         self.done = self.total = self.members = 0
         self.lane_steps = self.useful_steps = self.useful_examples = 0
         self.finished = self.finished_before = 0
-        self.compile_seconds = 0.0
+        self.compile_seconds = self.computing_seconds = 0.0
         self.ended: dict[tuple[str, int], dict[str, Any]] = {}
         self.plans: dict[str, dict[str, Any]] = {}
         self.kept: dict[tuple[str, int, str], str] = {}
@@ -144,6 +144,13 @@ class Session:
 
     def _progress(self) -> dict[str, int]:
         return {"done": self.done, "total": self.total, "ended": self.finished, "members": self.members}
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Counts the seconds inside as those of compiled programs: calls, and waiting for what they give."""
+        begin = time.perf_counter()
+        yield
+        self.computing_seconds += time.perf_counter() - begin
 
     def later(self, work: Callable[[], None]) -> None:
         """Does the host's work of the round before, and keeps this one's until the device is busy again."""

@@ -115,7 +115,8 @@ def run_tile(
         sums = [totals] if totals else []
         for piece, length in enumerate(pieces):
             if piece >= first_piece:
-                jax.block_until_ready(sums[-2:-1])  # one segment runs and one waits: the clock is looked at in time
+                with session.computing():
+                    jax.block_until_ready(sums[-2:-1])  # one runs and one waits: the clock is looked at in time
                 run = functools.partial(compiled.segment[length], lanes, hparams, ready.train)
                 lanes, new = _guarded(session, ready, run, rows[offset : offset + length])
                 sums.append(new)
@@ -123,7 +124,8 @@ def run_tile(
                 if session.checkpoint_due() and (piece + 1 < len(pieces) or number + 1 < len(group.rounds)):
                     save(*_saved(group, members, lanes, number, piece + 1, sums))
             offset += length
-        lanes, metrics = compiled.validate(lanes, hparams, ready.valid, ready.train, np.int32(number + 1))
+        with session.computing():
+            lanes, metrics = compiled.validate(lanes, hparams, ready.valid, ready.train, np.int32(number + 1))
         session.later(_recording(session, group, members, number, sums, metrics, seen))
         number, first_piece, totals = number + 1, 0, None
         if seen.over or session.over:
@@ -135,9 +137,11 @@ def _guarded(session: Session, ready: Ready, run: Callable[..., Any], rows: np.n
     """The first call of a group's programs waits, so that what does not fit in memory is known."""
     key = ready.group.id, ready.lanes
     if key in session.proven:
-        return run(rows)
+        with session.computing():
+            return run(rows)
     try:
-        found = jax.block_until_ready(run(rows))
+        with session.computing():
+            found = jax.block_until_ready(run(rows))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -158,6 +162,8 @@ def _recording(
     """What the host does with a round, once the device is busy with the next one."""
 
     def record() -> None:
+        with session.computing():
+            jax.block_until_ready((sums, metrics))
         totals = _add(sums)
         values = {name: np.asarray(value)[: len(members)] for name, value in metrics.items()}
         failed, stopped_at = values.pop("failed_at") > 0, values.pop("stopped_at")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from jaxopt_intro import Experiment, Space, data, journal, log_uniform, sweep, uniform
-from jaxopt_intro.sweeps import readying
+from jaxopt_intro import Experiment, Space, data, journal, log_uniform, pruning, sweep, uniform
+from jaxopt_intro.experiment import running
+from jaxopt_intro.sweeps import planning, readying, session
 
 WIDTH = 4
 rng = np.random.default_rng(5)
@@ -16,7 +20,7 @@ X = rng.normal(size=(70, 6)).astype(np.float32)
 Y = (X @ rng.normal(size=(6, 3)) + rng.normal(size=(70, 3))).argmax(1).astype(np.int32)
 DATA = data.from_arrays(train=(X, Y), valid=0.3)
 EXPERIMENT = Experiment(
-    data=DATA, model="mlp", optimizer="sgd", penalty="l2", epochs=3, batch_size=8, keep=100, metrics=["accuracy"]
+    data=DATA, model="mlp", optimizer="sgd", penalty="l2", epochs=3, batch_size=8, keep=1000, metrics=["accuracy"]
 )
 SPACE = Space(
     learning_rate=log_uniform(1e-2, 1.0), l2=log_uniform(1e-5, 1e-1), dropout=uniform(0.0, 0.8), widths=(6,)
@@ -105,8 +109,6 @@ def test_no_order_tile_or_company_changes_a_bit(alone, tmp_path_factory, chosen)
 
 
 def test_a_program_compiled_anew_gives_the_same_bits(alone, tmp_path, monkeypatch):
-    from jaxopt_intro.sweeps import planning
-
     monkeypatch.setattr(readying, "Programs", planning.Programs)
     assert run(tmp_path / "run", TRIALS[::-1]) == alone
 
@@ -130,8 +132,6 @@ def test_a_replicate_is_the_trial_asked_alone_with_its_seed(tmp_path, vary_batch
 
 @pytest.mark.parametrize("width", [1, 7])
 def test_another_width_agrees_over_the_first_epoch(together, tmp_path, width, monkeypatch):
-    from jaxopt_intro.sweeps import planning
-
     monkeypatch.setattr(readying, "Programs", planning.Programs)
     other = run(tmp_path / "run", TRIALS, width=width)
     assert {member: (x["end"]["status"], x["end"]["step"]) for member, x in other.items()} == {
@@ -153,3 +153,80 @@ def test_padding_never_appears(tmp_path):
     assert {tuple(np.shape(column)) for r in records if r["type"] == "epoch" for column in r["metrics"].values()} == {
         (2,)
     }
+
+
+# -- 200 trials, searched for a counter-example -----------------------------------------------------------------
+
+MANY = SPACE.random(200, seed=7)
+WIDE = 16
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """200 trials in the order asked, without a pruner: what every other way to run them is held to."""
+    kept = readying.Programs
+    with pytest.MonkeyPatch.context() as patch:
+        programs = {}
+        patch.setattr(readying, "Programs", lambda *a, **k: programs.setdefault("of 16", planning.Programs(*a, **k)))
+        patch.setattr(planning, "SEGMENT_SECONDS", 0.0)  # train_* are sums within a segment
+        yield Outcome(run(tmp_path_factory.mktemp("many") / "run", MANY, width=WIDE))
+    assert readying.Programs is kept
+
+
+class Outcome(dict):
+    """Of many members: Hypothesis warns of arguments that are long to write down."""
+
+    def __repr__(self):
+        return f"{len(self)} members"
+
+
+class Killed(Exception):
+    """Stands for a kill: the process is gone, its journal and checkpoints are there."""
+
+
+@settings(deadline=None, derandomize=True, max_examples=4, phases=[Phase.generate])  # shrinking takes minutes
+@given(
+    order=st.integers(0, 2**32),
+    count=st.integers(20, len(MANY)),
+    places=st.lists(st.integers(0, 20), max_size=5),
+    prune=st.sampled_from([None, "hyperband", "asha", "median"]),
+    moments=st.lists(st.integers(1, 12), max_size=3),
+)
+def test_no_pruning_of_others_nan_or_kill_changes_a_bit_of_200_trials(
+    many, tmp_path_factory, order, count, places, prune, moments
+):
+    trials = random.Random(order).sample(MANY, count)
+    for place in places:
+        bad = MANY[place % 7]
+        trials.insert(place, bad._replace(hparams={**bad.hparams, "learning_rate": 1e30}))
+    pruner = pruning.PRUNERS[prune]() if prune else None
+    directory = tmp_path_factory.mktemp("searched") / "run"
+    saves = session.Session.save_checkpoint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "SEGMENT_SECONDS", 0.0)
+        patch.setattr(running, "Session", lambda *a, **k: session.Session(*a, checkpoint_seconds=0.0, **k))
+        for moment in [*moments, None]:
+            left = [moment]
+
+            def save(own, record, tree, left=left):
+                saves(own, record, tree)
+                if left[0] is not None:
+                    left[0] -= 1
+                    if left[0] == 0:
+                        raise Killed
+
+            patch.setattr(session.Session, "save_checkpoint", save)
+            with contextlib.suppress(Killed):
+                sweep(EXPERIMENT, trials, directory=directory, width=WIDE, pruner=pruner)
+    found = outcome(directory)
+    assert {member for member in found if member in many} == {member for member in many if member in found}
+    for member, own in found.items():
+        whole = many.get(member)
+        if whole is None:  # one that diverges
+            assert own["end"]["status"] == "failed"
+            continue
+        epochs = own["end"]["epoch"]
+        assert {e: v for e, v in own.items() if isinstance(e, int)} == {e: whole[e] for e in range(1, epochs + 1)}
+        if own["end"]["status"] == "finished":
+            assert own["end"] == whole["end"]
+            assert all(own[which] == whole[which] for which in ("best", "last") if which in own and which in whole)
