@@ -41,18 +41,21 @@ if TYPE_CHECKING:
     from jaxopt_intro.results import plots
     from jaxopt_intro.results.comparing import compare
     from jaxopt_intro.results.dataset import citations, grid, open
+    from jaxopt_intro.results.notebook import table
+    from jaxopt_intro.results.optuna_study import to_optuna
     from jaxopt_intro.results.ranking import best, summary, top
     from jaxopt_intro.results.tables import to_csv, to_netcdf, to_pandas, to_parquet
+    from jaxopt_intro.results.tensorboard import to_tensorboard
 
 __all__ = [
-    "best", "citations", "compare", "grid", "open", "plots", "summary", "to_csv", "to_netcdf", "to_pandas",
-    "to_parquet", "top",
+    "best", "citations", "compare", "grid", "open", "plots", "summary", "table", "to_csv", "to_netcdf",
+    "to_optuna", "to_pandas", "to_parquet", "to_tensorboard", "top",
 ]  # fmt: skip
 
 _ROOMS = {
     "best": "ranking", "citations": "dataset", "compare": "comparing", "grid": "dataset", "open": "dataset",
-    "summary": "ranking", "to_csv": "tables", "to_netcdf": "tables", "to_pandas": "tables", "to_parquet": "tables",
-    "top": "ranking",
+    "summary": "ranking", "table": "notebook", "to_csv": "tables", "to_netcdf": "tables", "to_optuna": "optuna_study",
+    "to_pandas": "tables", "to_parquet": "tables", "to_tensorboard": "tensorboard", "top": "ranking",
 }  # fmt: skip
 
 

@@ -18,7 +18,8 @@
 | `seconds` | trial, seed, epoch (coordinate) | when the epoch was known, in seconds of all sessions together |
 
 A metric, hyperparameter or choice whose name is taken is called `metrics.NAME`, `hparams.NAME` or `choices.NAME`.
-Attributes: objective, direction, time, run, and as JSON versions, device, experiment, data, methods and receipt.
+Attributes: objective, direction, began and time (when the first and the last session began), run, and as JSON versions,
+device, experiment, data, methods and receipt.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
         "group": ("trial", _strings([str(trial.get("group", "")) for trial in trials.values()])),
         "position": ("trial", np.arange(len(trials))),
     }
-    attributes = _attributes(last, score, os.fspath(run))
+    attributes = {**_attributes(last, score, os.fspath(run)), "began": str(records[0].get("time", ""))}
     return xr.Dataset({**curves, **best, **states, **data, **_rungs(records, list(trials))}, coordinates, attributes)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 
-def needs(name: str, extra: str) -> ModuleType:
+def needs(name: str, extra: str) -> Any:
     """Imports a package, or says how to install it.
 
     Args:
