@@ -99,17 +99,17 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def citations(dataset: xr.Dataset) -> dict[str, str]:
-    """Returns whom to cite for the methods of a run: paper and equation by the part's name.
+    """Returns whom to cite for the methods of a run: paper and equation by the part's role and name.
 
     Args:
         dataset: What `open` returned.
 
     Returns:
-        What the run's record says, `{"adam": "Kingma and Ba 2015, Adam, algorithm 1"}`; empty where it says nothing.
+        What the run's record says, `{"optimizer adam": "Kingma and Ba 2015, …"}`; empty where it says nothing.
 
     Examples:
-        >>> citations(xr.Dataset(attrs={"methods": '{"adam": "Kingma and Ba 2015, Adam, algorithm 1"}'}))
-        {'adam': 'Kingma and Ba 2015, Adam, algorithm 1'}
+        >>> citations(xr.Dataset(attrs={"methods": '{"optimizer adam": "Kingma and Ba 2015"}'}))
+        {'optimizer adam': 'Kingma and Ba 2015'}
     """
     return json.loads(dataset.attrs.get("methods", "{}"))
 
