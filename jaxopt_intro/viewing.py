@@ -145,7 +145,7 @@ class _Live:
             from rich.progress_bar import ProgressBar
             from rich.text import Text
 
-            self._live.update(Group(ProgressBar(1.0, share, width=40), Text(text)), refresh=True)
+            self._live.update(Group(ProgressBar(1.0, share, width=40), Text(f"\n{text}")), refresh=True)
         elif text != said:
             print(text, flush=True)
         return text

@@ -59,6 +59,17 @@ def test_a_run_that_nobody_works_on_says_how_to_go_on(capsys, tmp_path):
     assert output.splitlines()[-1] == f"nobody works on it now; go on: jaxopt-intro sweep {tmp_path}"
 
 
+def test_on_a_terminal_the_bar_has_a_line_of_its_own(finished):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    subprocess.run([*STATUS, str(finished)], stdout=theirs, check=True, timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "128 of 128 members ended (16 failed), 592 of 640 epochs" in shown
+    assert not any("━" in line and "members" in line for line in shown.splitlines())
+
+
 def begun(journal):
     journal.append(run_record() | {"experiment": {"epochs": 2}})
     journal.append(trial({"learning_rate": 0.1}, name="a"))
