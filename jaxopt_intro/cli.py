@@ -1,6 +1,7 @@
 """The command `jaxopt-intro`: arguments in, calls out.
 
-Exit codes: 0 done; 1 every trial failed; 2 something asked is impossible; 130 interrupted, the run can go on.
+Exit codes: 0 done, also a `status` that was watched long enough and ended by Ctrl-C; 1 every trial of a sweep failed;
+2 something asked is impossible, said in one line; 130 a sweep was interrupted, and can go on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+from jaxopt_intro import viewing
 
 PROGRAM = "jaxopt-intro"
 EXAMPLES = """examples:
@@ -287,14 +290,6 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _show(asked: argparse.Namespace) -> int:
-    from jaxopt_intro import results
-    from jaxopt_intro.terminal import Terminal
-
-    Terminal().table(results.open(asked.path), asked.top)
-    return 0
-
-
 def _data_list(asked: argparse.Namespace) -> int:
     from jaxopt_intro import data
     from jaxopt_intro.terminal import Terminal
@@ -336,10 +331,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_sweep(commands)
-    show = commands.add_parser("show", help="show the best trials of a run, also while it goes on")
-    show.add_argument("path", metavar="RUN", help="the run's directory")
-    show.add_argument("--top", type=_count, default=10, metavar="K", help="how many trials (10)")
-    show.set_defaults(run=_show)
+    viewing.add_commands(commands)
     data = commands.add_parser("data", help="list data sets, or make one ready")
     data_commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND", parser_class=_Parser)
     listing = data_commands.add_parser("list", help="list the data sets and where each would come from")

@@ -19,8 +19,9 @@ seed]`.
 
 run
     `format` (1), `time` (ISO 8601), `versions`, `device`, `settings` (of JAX), `experiment`, `objective`
-    (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked), `pruner` (its name and
-    numbers, or null). The first record; one more at each resume, and the last one wins.
+    (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked), `methods` {role and name
+    of a part: whom to cite}, `search` (what trials were drawn from, as experiment files have it), `pruner` (its name
+    and numbers, or null). The first record; one more at each resume, and the last one wins.
 trial
     `trial` (its id), `hparams` {name: number}, `choices` {name: label}, `values` {name: the option, callables by
     where they are found}, `fixed` (numbers that are compiled) and `compiled` {name: why}, `group`, `seeds`
@@ -216,6 +217,40 @@ def tail(directory: str | os.PathLike[str], offset: int = 0) -> tuple[list[dict[
     if offset == 0 and records and records[0].get("type") != "run":
         raise ValueError(f"{path} begins with {records[0].get('type')!r}; expected 'run'. It is no run's journal.")
     return records, offset + len(data) - len(unfinished)
+
+
+def writer(directory: str | os.PathLike[str]) -> str | None:
+    """Says who writes a run now.
+
+    Args:
+        directory: The run.
+
+    Returns:
+        Process and machine, or None when nobody does. Of another machine only its own word is known, so a writer that
+        was killed there is still named.
+
+    Examples:
+        >>> import tempfile
+        >>> run = tempfile.mkdtemp()
+        >>> with Journal(run):
+        ...     writer(run)
+        'process ... on ...'
+        >>> writer(run) is None
+        True
+    """
+    try:
+        owner = (Path(directory) / "lock.owner").read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    process, _, machine = owner.removeprefix("process ").partition(" on ")
+    if os.name == "posix" and machine == socket.gethostname() and process.isdigit():
+        try:
+            os.kill(int(process), 0)  # asks only; elsewhere than on POSIX it would be a signal
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass  # another user's, and alive
+    return owner or None
 
 
 def _lock(directory: Path) -> filelock.BaseFileLock:

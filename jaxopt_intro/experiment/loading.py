@@ -150,6 +150,19 @@ def describe_data(dataset: Dataset) -> dict[str, Any]:
     return {**info, "form": [_form(part) for part in dataset.train], "train": len(jax.tree.leaves(dataset.train)[0])}
 
 
+def example_of(stored: Mapping[str, Any]) -> PyTree:
+    """Returns one example's inputs, of zeros, in the form that the data had.
+
+    Args:
+        stored: What the journal knows of the data.
+
+    Examples:
+        >>> example_of({"form": [{"shape": [28, 28, 1], "dtype": "uint8"}, {"shape": [], "dtype": "int32"}]}).shape
+        (1, 28, 28, 1)
+    """
+    return _zeros(stored["form"][0])
+
+
 def _form(tree: PyTree) -> Any:
     if isinstance(tree, Mapping):
         return {"dict": {name: _form(value) for name, value in tree.items()}}
@@ -202,7 +215,7 @@ def _module(assembly: Assembly, stored: Mapping[str, Any], params: PyTree, model
     if model.bind is None:
         return None
     given = _numbers(assembly, hparams)
-    example = assembly.prepare(jax.tree.map(jnp.asarray, _zeros(stored["form"][0])))
+    example = assembly.prepare(jax.tree.map(jnp.asarray, example_of(stored)))
     module = model.bind(params, model_state, given, example=example)
     if hasattr(module, "eval"):
         module.eval()

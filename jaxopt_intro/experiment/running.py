@@ -21,12 +21,13 @@ import xarray
 import jaxopt_intro
 from jaxopt_intro import distributions, journal, results, routing, training
 from jaxopt_intro.data import Dataset
-from jaxopt_intro.experiment import assembling, files, grouping, searching
+from jaxopt_intro.experiment import assembling, citing, files, grouping, searching
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
+from jaxopt_intro.results import notebook
 from jaxopt_intro.sweeps import engine, executables, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
@@ -96,7 +97,7 @@ def sweep(
         >>> found.sizes["trial"], found.status.values.ravel().tolist()
         (3, ['finished', 'finished', 'finished'])
     """
-    listener = listener or (lambda record: None)
+    listener = listener or notebook.listener() or (lambda record: None)
     every = checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
     search = trials if isinstance(trials, Searcher) else None
     limits = _limits(max_time, max_failures)
@@ -120,7 +121,8 @@ def sweep(
         session = Session(directory, writer, past, listener, limits=limits)
         with session.signals(), executables.kept_on_disk():
             listener({"type": "directory", "path": str(directory)})
-            record = _run_record(experiment, dataset, objective, direction)
+            cited = search.space.ends() if search else every
+            record = _run_record(experiment, dataset, objective, direction, cited)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
             session.emit({**record, "trials": len(staged), "pruner": asked.get("pruner"), "search": of_search})
             files.write(directory / files.NAME, experiment, asked)
@@ -295,7 +297,9 @@ def _same_experiment(
         )
 
 
-def _run_record(experiment: Experiment, dataset: Dataset, objective: str, direction: str) -> dict[str, Any]:
+def _run_record(
+    experiment: Experiment, dataset: Dataset, objective: str, direction: str, trials: Sequence[Trial]
+) -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
     return {
         "type": "run",
@@ -316,6 +320,7 @@ def _run_record(experiment: Experiment, dataset: Dataset, objective: str, direct
         "experiment": to_mapping(experiment),
         "objective": {"name": f"valid_{objective}", "direction": direction},
         "data": describe_data(dataset),
+        "methods": citing.references(experiment, trials),
     }
 
 

@@ -39,12 +39,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxopt_intro.results import plots
-    from jaxopt_intro.results.dataset import grid, open
+    from jaxopt_intro.results.comparing import compare
+    from jaxopt_intro.results.dataset import citations, grid, open
+    from jaxopt_intro.results.notebook import table
+    from jaxopt_intro.results.optuna_study import to_optuna
     from jaxopt_intro.results.ranking import best, summary, top
+    from jaxopt_intro.results.tables import to_csv, to_netcdf, to_pandas, to_parquet
+    from jaxopt_intro.results.tensorboard import to_tensorboard
 
-__all__ = ["best", "grid", "open", "plots", "summary", "top"]
+__all__ = [
+    "best", "citations", "compare", "grid", "open", "plots", "summary", "table", "to_csv", "to_netcdf",
+    "to_optuna", "to_pandas", "to_parquet", "to_tensorboard", "top",
+]  # fmt: skip
 
-_ROOMS = {"best": "ranking", "grid": "dataset", "open": "dataset", "summary": "ranking", "top": "ranking"}
+_ROOMS = {
+    "best": "ranking", "citations": "dataset", "compare": "comparing", "grid": "dataset", "open": "dataset",
+    "summary": "ranking", "table": "notebook", "to_csv": "tables", "to_netcdf": "tables", "to_optuna": "optuna_study",
+    "to_pandas": "tables", "to_parquet": "tables", "to_tensorboard": "tensorboard", "top": "ranking",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:  # xarray, pandas and matplotlib load when they are first needed

@@ -9,7 +9,7 @@ import xarray as xr
 
 from jaxopt_intro.checks import known_name
 from jaxopt_intro.results.dataset import is_choice, settings
-from jaxopt_intro.results.ranking import summary
+from jaxopt_intro.results.ranking import summary, trial_values
 
 
 class Axis(NamedTuple):
@@ -50,33 +50,6 @@ class Cells(NamedTuple):
     failed: np.ndarray
     best: int
     full: bool
-
-
-def trial_values(dataset: xr.Dataset, metric: str | None) -> np.ndarray:
-    """Returns a metric's mean over the seeds for each trial, at each member's best epoch of the objective.
-
-    Args:
-        dataset: What `results.open` returned.
-        metric: A metric, or a value of members such as "test_accuracy"; None for the objective.
-
-    Returns:
-        One value for each trial; NaN where a seed has failed or none has a value.
-
-    Raises:
-        ValueError: No such metric.
-    """
-    trials = summary(dataset)
-    if metric is None or metric == dataset.attrs["objective"]:
-        return trials.score.values
-    names = {str(n): v for n, v in dataset.data_vars.items() if v.dtype.kind == "f" and n != "score"}
-    values = names[known_name(metric, names, "metric")]
-    known = dataset.best_epoch > 0
-    if "epoch" in values.dims:
-        if not dataset.sizes["epoch"]:
-            return np.full(dataset.sizes["trial"], np.nan)
-        values = values.isel(epoch=(dataset.best_epoch - 1).clip(0)).where(known)
-    mean = values.astype(float).mean("seed").values
-    return np.where(np.isnan(trials.score.values), np.nan, mean)
 
 
 def axis(dataset: xr.Dataset, name: str) -> Axis:

@@ -9,12 +9,17 @@
 | `reason` | trial, seed | why it failed, was pruned or stopped early, else "" |
 | `stopped_step` | trial, seed | the step at which it ended; -1 while it has not |
 | `test_NAME` | trial, seed | float32, for members that were tested |
+| `rung_value` | trial, rung | float32: what the pruner saw of a trial at a rung; only where there are rungs |
+| `verdict` | trial, rung | what it said: go, stop or copy; "" where it was not asked |
+| `copied_from` | trial, rung | of a copy the trial whose state it took, else "" |
 | each hyperparameter | trial (coordinate) | float64 in its shortest float32 form; NaN where the trial doesn't have it |
 | each choice | trial (coordinate) | its label; "" where the trial doesn't have it |
 | `group`, `position` | trial (coordinate) | the program it shares; the order asked, from 0 |
+| `seconds` | trial, seed, epoch (coordinate) | when the epoch was known, in seconds of all sessions together |
 
 A metric, hyperparameter or choice whose name is taken is called `metrics.NAME`, `hparams.NAME` or `choices.NAME`.
-Attributes: objective, direction, time, run, and as JSON versions, device, experiment, data and receipt.
+Attributes: objective, direction, began and time (when the first and the last session began), run, and as JSON versions,
+device, experiment, data, methods and receipt.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ Record = dict[str, Any]
 
 _TAKEN = (
     "trial", "seed", "epoch", "group", "position", "score", "best_epoch", "status", "reason", "stopped_step",
-    "rank", "seeds", "standard_error",
+    "rank", "rung", "rung_value", "verdict", "copied_from", "seconds", "seeds", "standard_error",
 )  # fmt: skip
 
 
@@ -75,7 +80,8 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
     places = {(t, s): (i, j) for i, t in enumerate(trials) for j, s in enumerate(seeds)}
     shape = (len(trials), len(seeds), max((r["epoch"] for r in records if r["type"] == "epoch"), default=0))
     data = _tests(records, places, shape[:2])
-    curves, names = _curves(records, objective.get("name", "objective"), places, shape, {*_TAKEN, *data})
+    over = _over(records, places, shape)
+    curves, names = _curves(records, objective.get("name", "objective"), places, over, {*_TAKEN, *data})
     score = names[objective.get("name", "objective")]
     states = _states(records, trials, places, shape[:2])
     best = _scores(curves[score][1], states["status"][1], objective.get("direction", "max"))
@@ -83,12 +89,29 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
         "trial": _strings(list(trials)),
         "seed": np.array(seeds),
         "epoch": np.arange(1, shape[2] + 1),
+        "seconds": (("trial", "seed", "epoch"), _seconds(records, places, over)),
         **_settings(list(trials.values()), {*_TAKEN, *data, *curves}),
         "group": ("trial", _strings([str(trial.get("group", "")) for trial in trials.values()])),
         "position": ("trial", np.arange(len(trials))),
     }
-    attributes = _attributes(last, score, os.fspath(run))
-    return xr.Dataset({**curves, **best, **states, **data}, coordinates, attributes)
+    attributes = {**_attributes(last, score, os.fspath(run)), "began": str(records[0].get("time", ""))}
+    return xr.Dataset({**curves, **best, **states, **data, **_rungs(records, list(trials))}, coordinates, attributes)
+
+
+def citations(dataset: xr.Dataset) -> dict[str, str]:
+    """Returns whom to cite for the methods of a run: paper and equation by the part's role and name.
+
+    Args:
+        dataset: What `open` returned.
+
+    Returns:
+        What the run's record says, `{"optimizer adam": "Kingma and Ba 2015, …"}`; empty where it says nothing.
+
+    Examples:
+        >>> citations(xr.Dataset(attrs={"methods": '{"optimizer adam": "Kingma and Ba 2015"}'}))
+        {'optimizer adam': 'Kingma and Ba 2015'}
+    """
+    return json.loads(dataset.attrs.get("methods", "{}"))
 
 
 def grid(dataset: xr.Dataset) -> xr.Dataset:
@@ -178,19 +201,68 @@ def _free(name: str, taken: set[str], prefix: str) -> str:
     return name
 
 
+def _over(records: list[Record], places: dict, shape: tuple) -> np.ndarray:
+    """Which epochs a member didn't live to see: a lane that goes on beside it must not give it rows."""
+    last = np.full(shape[:2], shape[2])
+    for record in records:
+        if record["type"] == "end" and record.get("epoch") is not None:
+            # The epoch in which it failed is not done, and still was recorded.
+            last[places[record["trial"], record["seed"]]] = record["epoch"] + (record["status"] == "failed")
+    return np.arange(1, shape[2] + 1) > last[..., None]
+
+
+def _rows(record: Record, places: dict) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = np.array([places[t, s] for t, s in record["members"]], int).reshape(-1, 2).T
+    return rows, columns
+
+
 def _curves(
-    records: list[Record], objective: str, places: dict, shape: tuple, taken: set[str]
+    records: list[Record], objective: str, places: dict, over: np.ndarray, taken: set[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Every metric over the epochs, and what each is called in the dataset."""
     epochs = [r for r in records if r["type"] == "epoch"]
     known = dict.fromkeys([objective, *(name for r in epochs for name in r["metrics"])])
     names = {name: _free(name, taken, "metrics") for name in known}
-    values = {name: np.full(shape, np.nan, np.float32) for name in known}
+    values = {name: np.full(over.shape, np.nan, np.float32) for name in known}
     for record in epochs:
-        rows, columns = np.array([places[t, s] for t, s in record["members"]], int).reshape(-1, 2).T
+        rows, columns = _rows(record, places)
         for name, numbers in record["metrics"].items():
             values[name][rows, columns, record["epoch"] - 1] = numbers
+    for array in values.values():
+        array[over] = np.nan
     return {names[name]: (("trial", "seed", "epoch"), values[name]) for name in known}, names
+
+
+def _seconds(records: list[Record], places: dict, over: np.ndarray) -> np.ndarray:
+    """When each epoch was known first; a session's clock begins where the one before stopped."""
+    seconds, before, now = np.full(over.shape, np.nan), 0.0, 0.0
+    for record in records:
+        if record["type"] == "run":
+            before = now
+        elif record["type"] == "epoch":
+            now = before + record.get("time", np.nan)
+            place = (*_rows(record, places), record["epoch"] - 1)
+            seconds[place] = np.fmin(seconds[place], now)
+    return np.where(over, np.nan, seconds)
+
+
+def _rungs(records: list[Record], trials: list[str]) -> dict[str, Any]:
+    rungs = [record for record in records if record["type"] == "rung"]
+    if not rungs:
+        return {}
+    at = sorted({record["rung"] for record in rungs})
+    places = {(trial, rung): (i, j) for i, trial in enumerate(trials) for j, rung in enumerate(at)}
+    values = np.full((len(trials), len(at)), np.nan, np.float32)
+    verdict, source = np.full(values.shape, "", object), np.full(values.shape, "", object)
+    for record in rungs:
+        for trial, value in record["values"].items():
+            values[places[trial, record["rung"]]] = value
+        for said in record["verdicts"]:
+            place = places[said["trial"], record["rung"]]
+            verdict[place], source[place] = said["action"], said.get("from") or ""
+    along = ("trial", "rung")
+    found = {"rung_value": values, "verdict": verdict.astype(str), "copied_from": source.astype(str)}
+    return {"rung": ("rung", np.array(at)), **{name: (along, array) for name, array in found.items()}}
 
 
 def _tests(records: list[Record], places: dict, shape: tuple) -> dict[str, Any]:
@@ -249,7 +321,7 @@ def _attributes(last: dict[str, Record], objective: str, run: str) -> dict[str, 
     record = last["run"]
     attributes = {"run": run, "time": str(record.get("time", "")), "objective": objective}
     attributes["direction"] = record.get("objective", {}).get("direction", "max")
-    for name in ("versions", "device", "experiment", "data"):
+    for name in ("versions", "device", "experiment", "data", "methods"):
         attributes[name] = json.dumps(record.get(name, {}))
     receipt = {key: value for key, value in last.get("receipt", {}).items() if key != "type"}
     return {**attributes, "receipt": json.dumps(receipt)}

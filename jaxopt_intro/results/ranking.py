@@ -8,10 +8,13 @@ order asked.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from jaxopt_intro.checks import known_name
 from jaxopt_intro.results.dataset import settings, varying
 
 
@@ -24,7 +27,8 @@ def summary(dataset: xr.Dataset) -> xr.Dataset:
     Returns:
         A Dataset over `trial` in the order asked, with the trials' coordinates and: `score`, the mean, NaN without
         one; `standard_error`, NaN for one seed; `seeds`, how many have a score; `best_epoch`, their lower median, 0
-        without one; `status`; and `rank` from 1.
+        without one; `status`; and `rank` from 1. Two attributes say over what a mean is: `seeds`, how many there are,
+        and `batch_order`, "shared" by them or "varied" with them.
     """
     score = dataset.score.transpose("trial", "seed").values.astype(float)
     status = dataset.status.transpose("trial", "seed").values
@@ -46,7 +50,39 @@ def summary(dataset: xr.Dataset) -> xr.Dataset:
         "rank": _ranks(mean, failed, dataset.position.values, dataset.attrs["direction"]),
     }
     along = {name: c for name, c in dataset.coords.items() if c.dims == ("trial",)}
-    return xr.Dataset({name: ("trial", values) for name, values in columns.items()}, along, dataset.attrs)
+    varied = json.loads(dataset.attrs.get("experiment", "{}")).get("vary_batches", False)
+    said = {"seeds": str(dataset.sizes["seed"]), "batch_order": "varied" if varied else "shared"}
+    data = {name: ("trial", values) for name, values in columns.items()}
+    return xr.Dataset(data, along, {**dataset.attrs, **said})
+
+
+def trial_values(dataset: xr.Dataset, metric: str | None) -> np.ndarray:
+    """Returns a metric's mean over the seeds for each trial, at each member's best epoch of the objective.
+
+    Args:
+        dataset: What `results.open` returned.
+        metric: A metric, or a value of members such as "test_accuracy"; None for the objective.
+
+    Returns:
+        One value for each trial; NaN where a seed has failed or none has a value.
+
+    Raises:
+        ValueError: No such metric.
+    """
+    trials = summary(dataset)
+    if metric is None or metric == dataset.attrs["objective"]:
+        return trials.score.values
+    names = {
+        str(n): v for n, v in dataset.data_vars.items() if v.dtype.kind == "f" and "seed" in v.dims and n != "score"
+    }
+    values = names[known_name(metric, names, "metric")]
+    known = dataset.best_epoch > 0
+    if "epoch" in values.dims:
+        if not dataset.sizes["epoch"]:
+            return np.full(dataset.sizes["trial"], np.nan)
+        values = values.isel(epoch=(dataset.best_epoch - 1).clip(0)).where(known)
+    mean = values.astype(float).mean("seed").values
+    return np.where(np.isnan(trials.score.values), np.nan, mean)
 
 
 def top(dataset: xr.Dataset, k: int = 10) -> pd.DataFrame:
@@ -58,7 +94,8 @@ def top(dataset: xr.Dataset, k: int = 10) -> pd.DataFrame:
 
     Returns:
         A DataFrame indexed by `rank`: `trial`, the settings that vary (choices first), the objective under its own
-        name, `standard_error` where a trial has several seeds, `seeds` with a score, `best_epoch` and `status`.
+        name (of averaged parameters: beside the same metric of the last ones), `standard_error` where a trial has
+        several seeds, `seeds` with a score, `best_epoch` and `status`.
 
     Raises:
         ValueError: `k < 1`.
@@ -68,7 +105,10 @@ def top(dataset: xr.Dataset, k: int = 10) -> pd.DataFrame:
     trials = summary(dataset)
     columns = {"trial": trials.trial.values}
     columns |= {name: trials[name].values for name in varying(dataset) or settings(dataset)}
-    columns[dataset.attrs["objective"]] = trials.score.values
+    objective = dataset.attrs["objective"]
+    columns[objective] = trials.score.values
+    if (plain := objective.replace("average_", "", 1)) != objective and plain in dataset:
+        columns[plain] = trial_values(dataset, plain)
     if dataset.sizes["seed"] > 1:
         columns["standard_error"] = trials.standard_error.values
     columns |= {name: trials[name].values for name in ("seeds", "best_epoch", "status")}

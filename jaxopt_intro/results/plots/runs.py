@@ -1,7 +1,4 @@
-"""Pictures of a run: `(dataset, *, ax=None) -> Axes`. Readable in print and by the colour-blind.
-
-Everywhere a trial counts by the mean over its seeds, and a point that several trials share by the best of them.
-"""
+"""A whole run: its score over what varies, and the learning curves of the best."""
 
 from __future__ import annotations
 
@@ -114,13 +111,13 @@ def curves(dataset: xr.Dataset, *, metric: str | None = None, top: int = 10, ax:
     ax = new_axes(ax, width=9.0)
     names = [str(name) for name, v in dataset.data_vars.items() if "epoch" in v.dims]
     name = known_name(metric or dataset.attrs["objective"], names, "metric")
-    table = _ranked(dataset, top)
+    table = ranked(dataset, top)
     for number, (rank, row) in enumerate(table.iterrows()):
         curve = dataset[name].sel(trial=row["trial"]).transpose("seed", "epoch").dropna("epoch", how="all")
         colour, width = COLOURS[number % len(COLOURS)], 2.2 if number == 0 else 1.3
         style: dict[str, Any] = {"ls": DASHES[number // len(COLOURS) % len(DASHES)], "lw": width, "ms": 3}
         style["marker"] = "o" if dataset.sizes["epoch"] <= 30 else ""
-        ax.plot(curve.epoch, curve.mean("seed"), color=colour, label=f"{rank}: {_describe(dataset, row)}", **style)
+        ax.plot(curve.epoch, curve.mean("seed"), color=colour, label=f"{rank}: {describe(dataset, row)}", **style)
         if dataset.sizes["seed"] > 1:
             ax.fill_between(curve.epoch, curve.min("seed"), curve.max("seed"), color=colour, alpha=0.15)
     log_when_wide(ax, dataset[name].sel(trial=table["trial"].to_list()).values)
@@ -224,12 +221,14 @@ def _over(dataset: xr.Dataset, shown: list[str], metric: str | None = None) -> s
     return ", ".join(words)
 
 
-def _ranked(dataset: xr.Dataset, k: int) -> Any:
+def ranked(dataset: xr.Dataset, k: int) -> Any:
+    """Returns the rows of `results.top` that have a score."""
     table = top(dataset, k)
     return table[np.isfinite(table[dataset.attrs["objective"]])]
 
 
-def _describe(dataset: xr.Dataset, row: Any) -> str:
+def describe(dataset: xr.Dataset, row: Any) -> str:
+    """Returns what varies of a row of `results.top`, as a legend says it."""
     parts = []
     for name in varying(dataset):
         value = row[name]
@@ -244,7 +243,7 @@ def _headline(dataset: xr.Dataset) -> str:
     status = summary(dataset).status.values
     count = {name: int((status == name).sum()) for name in ("failed", "pruned", "running", "asked")}
     words = [f"{len(status)} trials"] + [f"{n} {name}" for name, n in count.items() if n]
-    table = _ranked(dataset, 1)
+    table = ranked(dataset, 1)
     if len(table):
         words.append(f"best {dataset.attrs['objective']} {written(table[dataset.attrs['objective']].iloc[0])}")
     return ", ".join(words)
