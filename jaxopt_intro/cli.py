@@ -9,6 +9,7 @@ import argparse
 import difflib
 import sys
 import warnings
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -238,6 +239,16 @@ def _show(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _report(asked: argparse.Namespace) -> int:
+    from jaxopt_intro import results
+
+    path = results.report(asked.path, out=asked.out)
+    print(f"report: {path}")
+    if asked.open and not webbrowser.open(path.resolve().as_uri()):
+        raise OSError(f"got --open, but found no browser to open {path} with; expected one. Open the file by hand.")
+    return 0
+
+
 def _data_list(asked: argparse.Namespace) -> int:
     from jaxopt_intro import data
     from jaxopt_intro.terminal import Terminal
@@ -283,6 +294,11 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("path", metavar="RUN", help="the run's directory")
     show.add_argument("--top", type=_count, default=10, metavar="K", help="how many trials (10)")
     show.set_defaults(run=_show)
+    report = commands.add_parser("report", help="write what a run found as one HTML file, also while it goes on")
+    report.add_argument("path", metavar="RUN", help="the run's directory")
+    report.add_argument("--out", metavar="FILE", help="the file to write (report.html in the run)")
+    report.add_argument("--open", action="store_true", help="open it in the browser")
+    report.set_defaults(run=_report)
     data = commands.add_parser("data", help="list data sets, or make one ready")
     data_commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND", parser_class=_Parser)
     listing = data_commands.add_parser("list", help="list the data sets and where each would come from")

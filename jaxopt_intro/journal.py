@@ -207,6 +207,30 @@ def tail(directory: str | os.PathLike[str], offset: int = 0) -> tuple[list[dict[
     return records, offset + len(data) - len(unfinished)
 
 
+def held(directory: str | os.PathLike[str]) -> bool:
+    """Says whether someone is writing a run; a killed writer no longer is.
+
+    Args:
+        directory: The run.
+
+    Examples:
+        >>> import tempfile
+        >>> run = tempfile.mkdtemp()
+        >>> with Journal(run):
+        ...     print(held(run))
+        True
+        >>> held(run)
+        False
+    """
+    if not (Path(directory) / "lock.owner").exists():
+        return False
+    try:
+        with filelock.FileLock(Path(directory) / "lock", timeout=0, thread_local=False):
+            return False
+    except (filelock.Timeout, OSError):  # the second: another user's run, whose lock only they may open
+        return True
+
+
 def _lock(directory: Path) -> filelock.BaseFileLock:
     lock = filelock.FileLock(directory / "lock", timeout=0, thread_local=False)
     owner = directory / "lock.owner"  # its own file: Windows refuses to read a locked one

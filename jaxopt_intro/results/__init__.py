@@ -1,4 +1,4 @@
-"""What a run found: open it as an xarray Dataset, rank its trials, draw them. Also while the run goes on.
+"""What a run found: open it as an xarray Dataset, rank its trials, draw and report them. Also while the run goes on.
 
 Examples:
     A run of four trials, as the engine writes it:
@@ -30,6 +30,8 @@ Examples:
     0.5
     >>> results.plots.overview(dataset).get_suptitle()
     '4 trials, 4 running, best accuracy 0.500\\nmean over 2 seeds'
+    >>> results.report(directory).name
+    'report.html'
 """
 
 from __future__ import annotations
@@ -41,10 +43,14 @@ if TYPE_CHECKING:
     from jaxopt_intro.results import plots
     from jaxopt_intro.results.dataset import grid, open
     from jaxopt_intro.results.ranking import best, summary, top
+    from jaxopt_intro.results.reporting import report, write_report
 
-__all__ = ["best", "grid", "open", "plots", "summary", "top"]
+__all__ = ["best", "grid", "open", "plots", "report", "summary", "top", "write_report"]
 
-_ROOMS = {"best": "ranking", "grid": "dataset", "open": "dataset", "summary": "ranking", "top": "ranking"}
+_ROOMS = {
+    "best": "ranking", "grid": "dataset", "open": "dataset", "report": "reporting", "summary": "ranking",
+    "top": "ranking", "write_report": "reporting",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:  # xarray, pandas and matplotlib load when they are first needed
