@@ -104,19 +104,21 @@ class Terminal:
             self._console.print(f"go on: jaxopt-intro sweep {self._directory}", markup=False)
 
     def finished(self, dataset: xarray.Dataset) -> int:
-        """Shows the table, the receipt, the test, the picture and the next command; returns the exit code."""
+        """Shows the table, the receipt, the test, where picture and report are, and what is next: the exit code."""
         run = dataset.attrs["run"]
         self.table(dataset, 10)
         records = journal.read(run)
         receipt = [r for r in records if r["type"] == "receipt"][-1]
         self.receipt(receipt, {r["group"]: r for r in records if r["type"] == "plan"})
         if not np.isfinite(dataset.score.values).any():
+            self._console.print(f"report: {results.report(run)}", markup=False)
             self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
             return 1
         self._test(dataset)
         picture = Path(run) / "sweep.png"
         results.plots.overview(dataset).savefig(picture, dpi=150)
-        self._console.print(f"picture: {picture}\nrun: {run}", markup=False)
+        report = results.report(run)
+        self._console.print(f"picture: {picture}\nreport: {report}\nrun: {run}", markup=False)
         self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
         return 0
 

@@ -1,4 +1,4 @@
-"""The commands that look at runs: `status`, `show`, `compare` and `export`. They change no run."""
+"""The commands that look at runs: `status`, `show`, `compare`, `report` and `export`. They change no run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ EXAMPLES = {
     "compare": """examples:
   jaxopt-intro compare RUN --by optimizer
   jaxopt-intro compare runs/one runs/two --picture compared.png""",
+    "report": """examples:
+  jaxopt-intro report RUN --open""",
     "export": """examples:
   jaxopt-intro export RUN --to optuna
       (then: optuna-dashboard sqlite:///RUN/export/study.db)
@@ -83,6 +86,13 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("--picture", metavar="FILE", help="draw it too")
     compare.add_argument("--json", action="store_true", help="as JSON, with all k")
     compare.set_defaults(run=_compare)
+    report = commands.add_parser(
+        "report", help="write what a run found as one HTML file", epilog=EXAMPLES["report"], **words
+    )
+    report.add_argument("path", metavar="RUN", help="the run's directory")
+    report.add_argument("--out", metavar="FILE", help="the file to write (report.html in the run)")
+    report.add_argument("--open", action="store_true", help="open it in the browser")
+    report.set_defaults(run=_report)
     listed = "\n".join(f"  {name:<12} {way.words}" for name, way in EXPORTS.items())
     export = commands.add_parser(
         "export", help="write a run for other programs", epilog=f"formats:\n{listed}\n\n{EXAMPLES['export']}", **words
@@ -92,6 +102,16 @@ def add_commands(commands: Any) -> None:
     export.add_argument("--out", metavar="PATH", help="the file or folder to be (in RUN/export)")
     export.add_argument("--trial", metavar="ID", help="which trial's weights (the best)")
     export.set_defaults(run=_export)
+
+
+def _report(asked: argparse.Namespace) -> int:
+    from jaxopt_intro import results
+
+    path = results.report(asked.path, out=asked.out)
+    print(f"report: {path}")
+    if asked.open and not webbrowser.open(path.resolve().as_uri()):
+        raise OSError(f"got --open, but found no browser to open {path} with; expected one. Open the file by hand.")
+    return 0
 
 
 def _status(asked: argparse.Namespace) -> int:

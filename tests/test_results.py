@@ -499,6 +499,6 @@ def test_unknown_names_say_the_nearest(default):
 def test_importing_results_is_light_and_knows_no_jax():
     code = (
         "import sys, jaxopt_intro.results as r; bad = {'xarray', 'matplotlib', 'pandas'} & set(sys.modules); "
-        "r.top, r.plots; sys.exit(bool(bad | ({'jax', 'matplotlib.pyplot'} & set(sys.modules))))"
+        "r.top, r.plots, r.report; sys.exit(bool(bad | ({'jax', 'matplotlib.pyplot'} & set(sys.modules))))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

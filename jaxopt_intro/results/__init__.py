@@ -1,4 +1,4 @@
-"""What a run found: open it as an xarray Dataset, rank its trials, draw them. Also while the run goes on.
+"""What a run found: open it as an xarray Dataset, rank its trials, draw and report them. Also while the run goes on.
 
 Examples:
     A run of four trials, as the engine writes it:
@@ -30,6 +30,8 @@ Examples:
     0.5
     >>> results.plots.overview(dataset).get_suptitle()
     '4 trials, 4 running, best accuracy 0.500\\nmean over 2 seeds'
+    >>> results.report(directory).name
+    'report.html'
 """
 
 from __future__ import annotations
@@ -44,18 +46,20 @@ if TYPE_CHECKING:
     from jaxopt_intro.results.notebook import table
     from jaxopt_intro.results.optuna_study import to_optuna
     from jaxopt_intro.results.ranking import best, summary, top
+    from jaxopt_intro.results.reporting import report, write_report
     from jaxopt_intro.results.tables import to_csv, to_netcdf, to_pandas, to_parquet
     from jaxopt_intro.results.tensorboard import to_tensorboard
 
 __all__ = [
-    "best", "citations", "compare", "grid", "open", "plots", "summary", "table", "to_csv", "to_netcdf",
-    "to_optuna", "to_pandas", "to_parquet", "to_tensorboard", "top",
+    "best", "citations", "compare", "grid", "open", "plots", "report", "summary", "table", "to_csv", "to_netcdf",
+    "to_optuna", "to_pandas", "to_parquet", "to_tensorboard", "top", "write_report",
 ]  # fmt: skip
 
 _ROOMS = {
     "best": "ranking", "citations": "dataset", "compare": "comparing", "grid": "dataset", "open": "dataset",
     "summary": "ranking", "table": "notebook", "to_csv": "tables", "to_netcdf": "tables", "to_optuna": "optuna_study",
     "to_pandas": "tables", "to_parquet": "tables", "to_tensorboard": "tensorboard", "top": "ranking",
+    "report": "reporting", "write_report": "reporting",
 }  # fmt: skip
 
 

@@ -67,11 +67,19 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
         >>> dataset.sizes["trial"], dataset.score.item(), dataset.status.item(), dataset.learning_rate.item()
         (1, 0.75, 'running', 0.1)
     """
-    records = journal.read(run)
+    return from_records(journal.read(run), os.fspath(run))
+
+
+def from_records(records: list[Record], run: str) -> xr.Dataset:
+    """Makes the Dataset of `open` from records already read; `run` is where they came from.
+
+    Raises:
+        ValueError: There is no trial among them.
+    """
     trials = {r["trial"]: r for r in records if r["type"] == "trial"}
     if not trials:
         raise ValueError(
-            f"the run {os.fspath(run)!r} has {len(records)} records and no trial; expected at least one. "
+            f"the run {run!r} has {len(records)} records and no trial; expected at least one. "
             "It has only just begun, or ended before its first trial: wait, or start the sweep again."
         )
     last = {r["type"]: r for r in records}
@@ -94,7 +102,7 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
         "group": ("trial", _strings([str(trial.get("group", "")) for trial in trials.values()])),
         "position": ("trial", np.arange(len(trials))),
     }
-    attributes = {**_attributes(last, score, os.fspath(run)), "began": str(records[0].get("time", ""))}
+    attributes = {**_attributes(last, score, run), "began": str(records[0].get("time", ""))}
     return xr.Dataset({**curves, **best, **states, **data, **_rungs(records, list(trials))}, coordinates, attributes)
 
 
