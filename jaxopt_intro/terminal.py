@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import time
@@ -19,6 +20,7 @@ from rich.table import Column, Table
 
 from jaxopt_intro import journal, results
 
+REPORT_SECONDS = 30.0
 _COUNTS = (("ended", "members", "trials"), ("done", "total", "epochs"))
 
 
@@ -41,7 +43,8 @@ class Terminal:
         self._best: float | None = None
         self._objective, self._direction, self._directory = "", "max", ""
         self._group, self._text = "", ""
-        self._said = self._began = time.monotonic()
+        self._said = self._began = self._reported = time.monotonic()
+        self._trained = False
 
     def __enter__(self) -> Terminal:
         self._progress.start()
@@ -69,13 +72,21 @@ class Terminal:
         elif kind == "progress":
             self._group, self._text = record["group"] or self._group, record["text"]
         elif kind == "epoch":
-            self._text = "training"
+            self._text, self._trained = "training", True
             self._remember(record["metrics"][self._objective])
+            self._report()
         done, total = record.get("done", 0), record.get("total", 0)
         state = self._state(record)
         self._progress.update(self._task, completed=done, total=total or None, description=state)
         if not self._console.is_terminal and kind in ("progress", "epoch"):
             self._line(state, always=kind == "progress")
+
+    def _report(self) -> None:
+        """Writes the report of the sweep that goes on, now and then; it must not be what ends the sweep."""
+        if self._directory and time.monotonic() - self._reported > REPORT_SECONDS:
+            with contextlib.suppress(OSError):
+                results.write_report(self._directory, running=True)
+            self._reported = time.monotonic()
 
     def _state(self, record: dict[str, Any]) -> str:
         """Trials, epochs, best so far, and what is going on, in words."""
@@ -105,6 +116,8 @@ class Terminal:
 
     def finished(self, dataset: xarray.Dataset) -> int:
         """Shows the table, the receipt, the test, where picture and report are, and what is next: the exit code."""
+        if not self._trained:
+            self._console.print("nothing was left to do: all trials of this run have ended before")
         run = dataset.attrs["run"]
         self.table(dataset, 10)
         records = journal.read(run)
@@ -119,7 +132,7 @@ class Terminal:
         results.plots.overview(dataset).savefig(picture, dpi=150)
         report = results.report(run)
         self._console.print(f"picture: {picture}\nreport: {report}\nrun: {run}", markup=False)
-        self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
+        self._console.print(f"next: jaxopt-intro report {run} --open", markup=False)
         return 0
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:
@@ -145,7 +158,7 @@ class Terminal:
 
     def _reasons(self, dataset: xarray.Dataset) -> None:
         """Shows how many trials ended before their last step, and why the first of them did."""
-        for what, title in (("failed", "failed"), ("finished", "stopped early")):
+        for what, title in (("failed", "failed"), ("finished", "stopped early"), ("pruned", "pruned")):
             reasons = [str(r) for r in dataset.reason.values[dataset.status.values == what] if r]
             if reasons:
                 first = reasons[0].removeprefix(f"{title}: ")

@@ -172,7 +172,7 @@ def test_a_sweep_into_a_pipe_shows_device_progress_table_receipt_test_and_what_t
     tests = found.test_accuracy.values[np.isfinite(found.test_accuracy.values)]
     assert f"test accuracy of the chosen trial: {tests.mean():.4f}" in output
     assert f"run: {directory}" in lines
-    assert lines[-1] == f"next: jaxopt-intro show {directory} --top 20"
+    assert lines[-1] == f"next: jaxopt-intro report {directory} --open"
     assert (directory / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
