@@ -341,3 +341,24 @@ def test_the_ranking_does_not_depend_on_where_scores_were_read():
         return ranking(records, seeds, 1.0)
 
     assert order(lambda s: s) == order(lambda s: float(str(s)))
+
+
+def test_the_next_group_compiles_while_one_runs_and_no_bit_shows_it(tmp_path, monkeypatch):
+    from jaxopt_intro.sweeps import engine, readying
+
+    compiled, ahead = [], readying.Ahead._compile
+
+    def watched(self, contexts):
+        ahead(self, contexts)
+        compiled.append((self._group.title, sorted(key[0] for key in self.programs._compiled)))
+
+    space = Space(learning_rate=log_uniform(1e-2, 1e-1), optimizer=choice(["sgd", "adam", "momentum"]))
+    monkeypatch.setattr(readying.Ahead, "_compile", watched)
+    for name, spare in (("alone", False), ("ahead", True)):
+        monkeypatch.setattr(engine, "spare_cores", lambda spare=spare: spare)
+        found = sweep(EXPERIMENT, space.grid(4), directory=tmp_path / name, width=2)
+        assert (found.status == "finished").all()
+    assert [title for title, _ in compiled] == ["optimizer adam", "optimizer momentum"]
+    assert all({"init", "segment", "validate"} == set(kinds) for _, kinds in compiled)
+    both = [results.open(tmp_path / name) for name in ("alone", "ahead")]
+    np.testing.assert_array_equal(both[0].valid_loss.values, both[1].valid_loss.values)

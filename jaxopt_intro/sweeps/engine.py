@@ -18,9 +18,10 @@ from jaxopt_intro.sweeps.field import Field, Queue
 from jaxopt_intro.sweeps.job import Group, Job, Member, Pair
 from jaxopt_intro.sweeps.judging import Judge
 from jaxopt_intro.sweeps.keeping import Keeper
+from jaxopt_intro.sweeps.planning import Plan
 from jaxopt_intro.sweeps.population import Lane
 from jaxopt_intro.sweeps.pruning import Verdict
-from jaxopt_intro.sweeps.readying import Ready, make_ready
+from jaxopt_intro.sweeps.readying import Ahead, Ready, make_ready, spare_cores
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.tiles import End, Start
 from jaxopt_intro.typing import PyTree
@@ -60,6 +61,7 @@ class Engine:
         self._field, self._keeper = Field(job), Keeper(session, job)
         self._judge = Judge(job, session, self._field) if job.pruner else None
         self._ready: dict[str, Ready] = {}
+        self._ahead: dict[str, Ahead] = {}
         self._exhausted = job.source is None
         self._told: set[str] = set()
         self._asks = 0
@@ -159,6 +161,7 @@ class Engine:
         return min(queues, key=lambda queue: queue.round)
 
     def _run(self, ready: Ready, members: Sequence[Member], start: Start) -> None:
+        self._prepare_next(ready.plan)
         until = min(self._field.target(m.trial) for m in members)
         if self._judge and len(members) < ready.lanes:  # others may join
             until = self._field.meeting(ready.group, start.round, until)
@@ -283,8 +286,16 @@ class Engine:
     def _readied(self, group: Group) -> Ready:
         if group.id not in self._ready:
             self._session.flush()
-            self._ready[group.id] = make_ready(self._job, self._session, group, self._stages(group))
+            ahead, self._ahead = self._ahead.pop(group.id, None), {}
+            self._ready[group.id] = make_ready(self._job, self._session, group, self._stages(group), ahead)
         return self._ready[group.id]
+
+    def _prepare_next(self, plan: Plan) -> None:
+        """Compiles the group that comes after those that are ready, beside what runs now."""
+        waiting = (self._field.groups[queue.group] for queue in self._field.queues())
+        group = next((group for group in waiting if group.id not in self._ready), None)
+        if group is not None and not self._ahead and spare_cores():
+            self._ahead = {group.id: Ahead(self._job, self._session, group, self._stages(group), plan)}
 
     def _stages(self, group: Group) -> list[tuple[int, int]]:
         """How many members the group will have, and how many steps each trains between one rung and the next."""

@@ -149,6 +149,15 @@ class Programs:
         run = flop * self._member_steps / self._devices.count / rate
         return (max(CHOOSING_SECONDS, CHOOSING_SHARE * run) if run > CHOOSING_SECONDS else 0.0) - self._measuring
 
+    def has_convolutions(self) -> bool:
+        """Whether the training has convolutions that could be measured."""
+        tile, numbers = self._make_tile(1), {name: _shape(1, "float32") for name in self._hparams}
+        rows = jax.ShapeDtypeStruct((1, self._batch_size), "int32")
+        found = layers.plan_for(
+            tile.segment, self.lane, numbers, self._train, rows, seconds=0.0, device=self._devices.first
+        )
+        return bool(found.choices)
+
     def blank(self, width: int) -> tuple[Any, dict[str, Any]]:
         """Returns lanes and numbers of zeros, to measure with."""
         blank = trees.zeros_of((self._lanes(width), self._numbers(width)))
@@ -218,15 +227,14 @@ def choose(
     Raises:
         MemoryError: Not even the narrowest tile fits.
     """
-    fewest, most = PROBE_STEPS
     members = max(count for count, _ in stages)
     rates: dict[int, float] = {}
     best, slower, why = 0, 0, ""
-    for candidate in [width] if width else _candidates(-(-members // devices)):
+    for candidate in [width] if width else candidates(-(-members // devices)):
         lanes = candidate * devices
         notify(f"measuring {lanes} side by side")
         begin = time.perf_counter()
-        length = min(round_steps, most, max(fewest, PROBE_MEMBER_STEPS // candidate))
+        length = probe_length(candidate, round_steps)
         if not _fits(programs.segment(candidate, length)):
             why = f"{lanes} would not fit in memory"
             break
@@ -256,6 +264,26 @@ def choose(
     return Plan(best, segment, rates, "asked for" if width else why)
 
 
+def probe_length(width: int, round_steps: int) -> int:
+    """Returns the steps of the segment that a width is measured with."""
+    fewest, most = PROBE_STEPS
+    return min(round_steps, most, max(fewest, PROBE_MEMBER_STEPS // width))
+
+
+def candidates(members: int) -> Iterator[int]:
+    """Returns the widths that are measured, narrow ones first, for so many members on a device.
+
+    Examples:
+        >>> list(candidates(20))
+        [1, 8, 20]
+    """
+    for width in WIDTHS:
+        if width >= members:
+            yield members
+            return
+        yield width
+
+
 def lengths(round_steps: int, segment: int) -> list[int]:
     """Returns the lengths of the segments that make up a round.
 
@@ -272,14 +300,6 @@ def _even(round_steps: int, segment: int) -> int:
     pieces = -(-round_steps // segment)
     divisors = [d for d in range(pieces, 2 * pieces + 1) if round_steps % d == 0]
     return round_steps // divisors[0] if divisors else -(-round_steps // pieces)
-
-
-def _candidates(members: int) -> Iterator[int]:
-    for width in WIDTHS:
-        if width >= members:
-            yield members
-            return
-        yield width
 
 
 def _seconds(lanes: int, rate: float, stages: Sequence[tuple[int, int]]) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from jaxopt_intro.sweeps.planning import Plan, Programs
 from jaxopt_intro.sweeps.population import Lane, make_tile
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.sharding import Devices
-from jaxopt_intro.typing import Batch, PyTree
+from jaxopt_intro.typing import Batch, PyTree, Training
 
 
 class Compiled(NamedTuple):
@@ -57,7 +59,62 @@ class Ready(NamedTuple):
         return self.devices.count * self.plan.width
 
 
-def make_ready(job: Job, session: Session, group: Group, stages: Sequence[tuple[int, int]]) -> Ready:
+Stages = Sequence[tuple[int, int]]
+
+
+class Ahead:
+    """A group whose programs are compiled in a thread while another group runs.
+
+    What will be asked for is a guess: the programs by which widths are measured, and those of the running group's
+    width. Nothing is measured meanwhile, so groups with convolutions, whose ways are measured before, are left alone.
+
+    Args:
+        job: What is asked.
+        session: Remembers the plans.
+        group: The group that comes next.
+        stages: As `make_ready` takes them.
+        plan: That of the running group.
+    """
+
+    def __init__(self, job: Job, session: Session, group: Group, stages: Stages, plan: Plan):
+        self.devices = _devices(stages)
+        self.train, self.valid = jax.device_put((job.train, job.valid), self.devices.copies)
+        self._group, self._stages, self._plan = group, stages, plan
+        self.programs = _programs(job, session, group, group.training, group.evaluate, self, stages)
+        # Contexts of JAX are a thread's own: what holds here has to hold there, or other programs are compiled.
+        names = ("enable_x64", "default_device", "default_matmul_precision", "numpy_rank_promotion")
+        contexts = [(getattr(jax, name), getattr(jax.config, f"jax_{name}")) for name in names]
+        self._thread = threading.Thread(target=self._compile, args=(contexts,), daemon=True)
+        self._thread.start()
+
+    def _compile(self, contexts: Sequence[tuple[Any, Any]]) -> None:
+        with contextlib.ExitStack() as stack, contextlib.suppress(Exception):  # what is wrong is raised when it is run
+            for make, value in contexts:
+                stack.enter_context(make(value))
+            if self.programs.has_convolutions():
+                return
+            rounds, most = self._group.rounds, max(count for count, _ in self._stages)
+            for width in planning.candidates(-(-most // self.devices.count)):
+                if width <= self._plan.width:
+                    self.programs.segment(width, planning.probe_length(width, rounds[0]))
+            self.programs.init(self._plan.width)
+            for length in planning.lengths(rounds[0], self._plan.segment):
+                self.programs.segment(self._plan.width, length)
+            self.programs.validate(self._plan.width)
+
+    def wait(self) -> None:
+        """Waits until all is compiled; only this waiting counts as time of compiling."""
+        begin = time.perf_counter()
+        self._thread.join()
+        self.programs.seconds = time.perf_counter() - begin
+
+
+def spare_cores() -> bool:
+    """Whether there are cores that do not train: those beside a GPU or TPU."""
+    return jax.default_backend() != "cpu"
+
+
+def make_ready(job: Job, session: Session, group: Group, stages: Stages, ahead: Ahead | None = None) -> Ready:
     """Chooses how a group is run, and compiles it.
 
     Args:
@@ -65,14 +122,18 @@ def make_ready(job: Job, session: Session, group: Group, stages: Sequence[tuple[
         session: Remembers the plans.
         group: The group.
         stages: How many members there will be, and how many steps each trains, between one rung and the next.
+        ahead: What was compiled of it before.
 
     Raises:
         MemoryError: Not even one lane fits, in any way.
     """
-    most = max(count for count, _ in stages)
-    devices = Devices(min(len(sharding.available()), most))
-    train, valid = jax.device_put((job.train, job.valid), devices.copies)
-    programs, plan = _planned(job, session, group, train, valid, devices, stages)
+    if ahead is not None:
+        ahead.wait()
+        devices, train, valid = ahead.devices, ahead.train, ahead.valid
+    else:
+        devices = _devices(stages)
+        train, valid = jax.device_put((job.train, job.valid), devices.copies)
+    programs, plan = _planned(job, session, group, _Placed(devices, train, valid), stages, ahead)
     return _compiled(session, group, programs, plan, devices, train, valid)
 
 
@@ -137,14 +198,36 @@ def _epoch(count: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     return batching.epoch_indices(count, batch_size, seed=seed, epoch=epoch)
 
 
+class _Placed(NamedTuple):
+    """Devices, and the data on them."""
+
+    devices: Devices
+    train: Batch
+    valid: Batch
+
+
+def _devices(stages: Stages) -> Devices:
+    return Devices(min(len(sharding.available()), max(count for count, _ in stages)))
+
+
+def _programs(
+    job: Job, session: Session, group: Group, training: Training, evaluate: Any, placed: Any, stages: Stages
+) -> Programs:
+    past = session.plans.get(group.id, {})
+    tile = functools.partial(
+        make_tile, training, evaluate, objective=job.objective, direction=job.direction,
+        stopping=group.stopping, average=group.average,
+    )  # fmt: skip
+    return Programs(
+        lambda width: tile(width=width), sorted(group.members[0].hparams), placed.train, placed.valid,
+        group.batch_size, placed.devices, member_steps=sum(count * steps for count, steps in stages),
+        force=job.convolutions, known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
+        notify=lambda text: session.notify(group.title, text),
+    )  # fmt: skip
+
+
 def _planned(
-    job: Job,
-    session: Session,
-    group: Group,
-    train: Batch,
-    valid: Batch,
-    devices: Devices,
-    stages: Sequence[tuple[int, int]],
+    job: Job, session: Session, group: Group, placed: _Placed, stages: Stages, ahead: Ahead | None
 ) -> tuple[Programs, Plan]:
     """The plan, and the programs to carry it out: those of the first training of which one lane fits in memory."""
     past, refused = session.plans.get(group.id, {}), None
@@ -152,19 +235,12 @@ def _planned(
     for memory, make, evaluate, stateless in (plain, *group.lighter):
         if past.get("memory", "") != memory if past else stateless and _has_state(group):
             continue
-        tile = functools.partial(
-            make_tile, make(), evaluate, objective=job.objective, direction=job.direction,
-            stopping=group.stopping, average=group.average,
-        )  # fmt: skip
-        numbers = sorted(group.members[0].hparams)
-        programs = Programs(
-            lambda width, tile=tile: tile(width=width), numbers, train, valid, group.batch_size, devices,
-            member_steps=sum(count * steps for count, steps in stages), force=job.convolutions,
-            known={choice["what"]: choice["name"] for choice in past.get("convolutions", ())},
-            notify=lambda text: session.notify(group.title, text),
-        )  # fmt: skip
+        if ahead is not None and not memory:
+            programs = ahead.programs
+        else:
+            programs = _programs(job, session, group, make(), evaluate, placed, stages)
         try:
-            return programs, _plan(job, session, group, programs, train, devices, memory, stages)
+            return programs, _plan(job, session, group, programs, placed.train, placed.devices, memory, stages)
         except MemoryError as error:
             if job.width is not None and job.width > 1:  # which the user can mend
                 raise
@@ -187,7 +263,7 @@ def _plan(
     train: Batch,
     devices: Devices,
     memory: str,
-    stages: Sequence[tuple[int, int]],
+    stages: Stages,
 ) -> Plan:
     if group.id in session.plans:
         past = session.plans[group.id]
