@@ -3,6 +3,7 @@
 from jaxopt_intro.experiment.asking import Experiment
 from jaxopt_intro.experiment.describing import Description, describe
 from jaxopt_intro.experiment.loading import LoadedModel, load_model
+from jaxopt_intro.experiment.replaying import Replay, replay
 from jaxopt_intro.experiment.running import sweep
 
-__all__ = ["Description", "Experiment", "LoadedModel", "describe", "load_model", "sweep"]
+__all__ = ["Description", "Experiment", "LoadedModel", "Replay", "describe", "load_model", "replay", "sweep"]

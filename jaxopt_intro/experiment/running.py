@@ -120,7 +120,7 @@ def sweep(
         session = Session(directory, writer, past, listener, limits=limits)
         with session.signals():
             listener({"type": "directory", "path": str(directory)})
-            record = _run_record(experiment, dataset, objective, direction)
+            record = run_record(experiment, dataset, objective, direction)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
             session.emit({**record, "trials": len(staged), "pruner": asked.get("pruner"), "search": of_search})
             files.write(directory / files.NAME, experiment, asked)
@@ -295,7 +295,7 @@ def _same_experiment(
         )
 
 
-def _run_record(experiment: Experiment, dataset: Dataset, objective: str, direction: str) -> dict[str, Any]:
+def run_record(experiment: Experiment, dataset: Dataset, objective: str, direction: str) -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
     return {
         "type": "run",
