@@ -21,6 +21,7 @@ _NAMES = {
     "describe": "experiment",
     "load_model": "experiment",
     "replay": "experiment",
+    "finalists": "experiment",
     "Space": "sweeps.space",
     "Trial": "sweeps.space",
     "space_of_methods": "sweeps.methods",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ import pytest
 from jaxopt_intro import Experiment, Space, choice, journal, log_uniform, pruning, replay, results, sweep, trees
 from jaxopt_intro.experiment.lineage import lives
 from jaxopt_intro.sweeps.session import Session
-from tests.small import DATA, X, Y, of
+from tests.small import DATA, X, Y, changed_first, of, one_ulp, rewritten
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -44,33 +42,6 @@ def evolved(tmp_path_factory):
 
 def ids(directory):
     return [record["trial"] for record in of(directory, "trial")]
-
-
-def rewritten(directory, to, change):
-    """A copy of a run in whose journal each record is what `change` made of it."""
-    shutil.copytree(directory, to)
-    lines = []
-    for record in journal.read(directory):
-        change(record)
-        lines.append(journal._line(record))
-    (to / "journal.jsonl").write_bytes(b"".join(lines))
-
-
-def changed_first(directory, to, change, metric="valid_loss", epoch=4):
-    """A copy of a run in which one number of the first member of one record is changed; returns the member."""
-    member = []
-
-    def of_record(record):
-        if record["type"] == "epoch" and record["epoch"] == epoch and not member:
-            member.extend(record["members"][0])
-            record["metrics"][metric][0] = float(str(change(np.float32(record["metrics"][metric][0]))))
-
-    rewritten(directory, to, of_record)
-    return tuple(member)
-
-
-def one_ulp(value):
-    return np.nextafter(value, np.float32(9))
 
 
 def test_trials_alone_are_bitwise_those_of_the_run_and_the_run_is_only_read(plain):

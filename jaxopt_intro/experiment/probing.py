@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -115,6 +116,23 @@ def add(dataset: xarray.Dataset, probes: Probes, measured: Sequence[Measured]) -
         dims = (*places, *(f"probe_{name}_axis{i}" for i in range(len(axes))))
         dataset = dataset.assign({f"probe_{name}": (dims, values)})
     return dataset
+
+
+def words(dataset: xarray.Dataset) -> Iterator[str]:
+    """Yields a line for each probe and member: the first and the last that was measured, where it is one number.
+
+    Examples:
+        >>> values = ("trial", "seed", "epoch"), [[[np.nan, 2.0, 0.5]]]
+        >>> list(words(xarray.Dataset({"probe_mine": values}, {"trial": ["a"], "seed": [0], "epoch": [1, 2, 3]})))
+        ['mine of trial a, seed 0: 2 at validation 2, 0.5 at validation 3']
+    """
+    scalars = {str(n): v for n, v in dataset.data_vars.items() if str(n).startswith("probe_") and v.ndim == 3}
+    for name, values in scalars.items():
+        for trial, seed in itertools.product(dataset.trial.values.tolist(), dataset.seed.values.tolist()):
+            known = values.sel(trial=trial, seed=seed).dropna("epoch")
+            ends = sorted({0, known.size - 1}) if known.size else []
+            said = [f"{known[i].item():.4g} at validation {known.epoch[i].item()}" for i in ends]
+            yield f"{name.removeprefix('probe_')} of trial {trial}, seed {seed}: {', '.join(said) or 'no number'}"
 
 
 def _of_member(probes: Probes, group: Group) -> Callable[[TrainState, Hparams, Batch], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import tempfile
@@ -131,8 +132,32 @@ def replay(
     exact = not notes and all(width in (None, one.plan["width"]) for one in again)
     examples = len(jax.tree.leaves(job.valid)[0])
     compared = comparing.compare(past.records, records, own, exact=exact, examples=examples)
-    words = "\n".join(_words(past, own, again, width, compared, notes))
+    words = "\n".join([*_words(past, own, again, width, compared, notes), *probing.words(dataset)])
     return Replay(dataset, compared.agrees, compared.first, compared.largest, words)
+
+
+def to_json(found: Replay) -> str:
+    """Returns a replay as JSON: numbers by trial, seed and epoch; what is no finite number is null.
+
+    Args:
+        found: The replay.
+    """
+    data = found.dataset
+    names = [str(n) for n in data.data_vars if str(n).startswith(("train_", "valid_", "probe_"))]
+    first, largest = (d and d._asdict() for d in (found.first_difference, found.largest_difference))
+    coordinates = {name: data[name].values.tolist() for name in ("trial", "seed", "epoch")}
+    values = {name: data[name].values.tolist() for name in [*names, "origin"]}
+    whole = {"run": data.attrs["run"], "agrees": found.agrees, "first_difference": first}
+    whole |= {"largest_difference": largest, "words": found.words.split("\n"), **coordinates, "values": values}
+    return json.dumps(_finite(whole))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _asked(past: Past, trials: Sequence[str], seed: int | None) -> list[Life]:
