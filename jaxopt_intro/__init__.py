@@ -20,6 +20,8 @@ _NAMES = {
     "sweep": "experiment",
     "describe": "experiment",
     "load_model": "experiment",
+    "replay": "experiment",
+    "finalists": "experiment",
     "Space": "sweeps.space",
     "Trial": "sweeps.space",
     "space_of_methods": "sweeps.methods",

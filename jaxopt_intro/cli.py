@@ -1,7 +1,7 @@
 """The command `jaxopt-intro`: arguments in, calls out.
 
-Exit codes: 0 done, also a `status` that was watched long enough and ended by Ctrl-C; 1 every trial of a sweep failed;
-2 something asked is impossible, said in one line; 130 a sweep was interrupted, and can go on.
+Exit codes: 0 done, also a `status` that was watched long enough and ended by Ctrl-C; 1 every trial of a sweep failed,
+or a replay differs; 2 something asked is impossible, said in one line; 130 a sweep was interrupted, and can go on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXAMPLES = """examples:
 
 LISTS = [
     "optimizers", "wrappers", "schedules", "losses", "penalties", "proximals", "projections", "augmentations",
-    "workers", "stopping", "pruners", "models", "convolutions", "metrics",
+    "workers", "stopping", "pruners", "models", "convolutions", "metrics", "probes",
 ]  # fmt: skip
 DEFAULT_SPACE = {
     "numbers": {"learning_rate": {"log_uniform": [1e-4, 1.0]}, "l2": {"log_uniform": [1e-6, 1e-2]}},
@@ -290,6 +290,35 @@ def _literal(text: str) -> Any:
         return text
 
 
+def _replay(asked: argparse.Namespace) -> int:
+    from jaxopt_intro.experiment import replay
+    from jaxopt_intro.experiment.replaying import to_json
+    from jaxopt_intro.sweeps import sharding
+
+    sharding.a_device_for_each_core()
+    found = replay(asked.path, asked.trial, seed=asked.seed, width=asked.width, probes=asked.probe)
+    print(to_json(found) if asked.json else found.words)
+    return 0 if found.agrees else 1
+
+
+def _finalists(asked: argparse.Namespace) -> int:
+    from jaxopt_intro.experiment import finalists
+    from jaxopt_intro.sweeps import sharding
+    from jaxopt_intro.terminal import Terminal
+
+    sharding.a_device_for_each_core()
+    with Terminal() as terminal:
+        try:
+            found = finalists(
+                asked.path, asked.top, asked.replicates, directory=asked.directory, listener=terminal.listen
+            )
+        except KeyboardInterrupt:
+            print(f"interrupted; nothing that was finished is lost\ngo on: {PROGRAM} finalists {asked.path}, as before")
+            return 130
+    print(f"{found.attrs['words']}\nrun: {found.attrs['run']}")
+    return 0
+
+
 def _data_list(asked: argparse.Namespace) -> int:
     from jaxopt_intro import data
     from jaxopt_intro.terminal import Terminal
@@ -332,6 +361,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_sweep(commands)
     viewing.add_commands(commands)
+    _add_again(commands)
     data = commands.add_parser("data", help="list data sets, or make one ready")
     data_commands = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND", parser_class=_Parser)
     listing = data_commands.add_parser("list", help="list the data sets and where each would come from")
@@ -355,6 +385,26 @@ def _parser() -> argparse.ArgumentParser:
     surfaces.add_argument("--steps", type=_count, default=200, metavar="N", help="steps of each path (200)")
     surfaces.set_defaults(run=_surfaces)
     return parser
+
+
+def _add_again(commands: Any) -> None:
+    """The commands that train trials of a run again."""
+    replay = commands.add_parser("replay", help="train trials of a run again, and say whether its numbers come out")
+    replay.add_argument("path", metavar="RUN", help="the run's directory")
+    replay.add_argument("trial", nargs="+", metavar="TRIAL", help="an id, or the beginning of one")
+    replay.add_argument("--seed", type=_natural, help="one of its seeds (all of them)")
+    replay.add_argument("--width", type=_count, metavar="W", help="how many side by side (as in the run)")
+    replay.add_argument(
+        "--probe", nargs="+", action="extend", metavar="NAME", help="sharpness, …; see: jaxopt-intro list probes"
+    )
+    replay.add_argument("--json", action="store_true", help="everything as JSON, curves and probes too")
+    replay.set_defaults(run=_replay)
+    finalists = commands.add_parser("finalists", help="train the best trials again on fresh seeds, and test one")
+    finalists.add_argument("path", metavar="RUN", help="the run's directory")
+    finalists.add_argument("--top", type=_count, default=5, metavar="K", help="how many trials (5)")
+    finalists.add_argument("--replicates", type=_count, default=10, metavar="N", help="seeds of each (10)")
+    finalists.add_argument("--directory", metavar="DIR", help="where they are kept (RUN-finalists)")
+    finalists.set_defaults(run=_finalists)
 
 
 def _add_sweep(commands: Any) -> None:

@@ -21,7 +21,8 @@ run
     `format` (1), `time` (ISO 8601), `versions`, `device`, `settings` (of JAX), `experiment`, `objective`
     (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked), `methods` {role and name
     of a part: whom to cite}, `search` (what trials were drawn from, as experiment files have it), `pruner` (its name
-    and numbers, or null). The first record; one more at each resume, and the last one wins.
+    and numbers, or null); where it is about another run `replay` or `finalists`, with that `run`. The first record; one
+    more at each resume, and the last one wins.
 trial
     `trial` (its id), `hparams` {name: number}, `choices` {name: label}, `values` {name: the option, callables by
     where they are found}, `fixed` (numbers that are compiled) and `compiled` {name: why}, `group`, `seeds`
@@ -41,6 +42,8 @@ rung
     (whether nobody trained), `verdicts`: dicts of `trial`, `action` (go, stop or copy), `to` (until how much training),
     `reason`, and for a copy `from` and `hparams`.
     After a resume records from the last checkpoint on may come again, with the same numbers.
+probe
+    Of a replay: `epoch`, `members`, `values` {name: for each member a number or an array}.
 end
     `trial`, `seed`, `status` (finished, failed or pruned), `reason` (or null), `step`, `epoch` (epochs
     done), `score` (of the best epoch, or null) and `best_epoch` (0: none).
@@ -156,6 +159,30 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_free(directory: str | os.PathLike[str]) -> None:
+    """Refuses a run that is being written.
+
+    Args:
+        directory: The run.
+
+    Raises:
+        Locked: Somebody writes it.
+
+    Examples:
+        >>> import tempfile
+        >>> with Journal(tempfile.mkdtemp()) as journal:
+        ...     check_free(journal.directory)
+        Traceback (most recent call last):
+        ...
+        jaxopt_intro.journal.Locked: the run ... is being written by process ...
+    """
+    owner = Path(directory) / "lock.owner"
+    if owner.exists():  # after a writer that was not killed there is none: the folder may be one that we cannot write
+        lock = _lock(Path(directory))
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:

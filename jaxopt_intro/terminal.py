@@ -322,6 +322,7 @@ def _table(what: str) -> dict[str, Any]:
         "pruners": pruning.PRUNERS,
         "models": models.MODELS,
         "metrics": {name: metric.function for name, metric in metrics.METRICS.items()},
+        "probes": training.probes.PROBES,
     }[what]
 
 

@@ -272,6 +272,20 @@ def test_the_second_writer_is_refused_by_name_of_the_first(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_run_is_free_after_a_clean_end_and_after_a_kill(tmp_path):
+    small(tmp_path)
+    journal.check_free(tmp_path)
+    code = f"import os\nfrom jaxopt_intro.journal import Journal\nJournal({str(tmp_path)!r})\nos.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert (tmp_path / "lock.owner").exists(), "a kill leaves it behind"
+    journal.check_free(tmp_path)
+    assert not (tmp_path / "lock.owner").exists()
+    with Journal(tmp_path):
+        with pytest.raises(journal.Locked, match="being written"):
+            journal.check_free(tmp_path)
+        assert (tmp_path / "lock.owner").exists()
+
+
 def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     code = (
         "import os, sys, time\nfrom jaxopt_intro.journal import Journal\n"

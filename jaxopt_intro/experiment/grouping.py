@@ -189,7 +189,7 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
         assembly = assemble(experiment, dataset, options, fixed)
         return _whole(assembly, experiment, dataset, jax.random.key(0), traced)
 
-    with _tracing(_title(trial, {})):
+    with tracing(_title(trial, {})):
         scheduled = _scheduled(described(experiment, dataset, options), experiment, trial)
         parts = assemble(experiment, dataset, options).parts
         _no_options(parts, described(experiment, dataset, options, routing.options), trial)
@@ -211,7 +211,7 @@ def _stage_one(experiment: Experiment, dataset: Dataset, options: dict[str, Any]
 
 
 @contextlib.contextmanager
-def _tracing(title: str) -> Iterator[None]:
+def tracing(title: str) -> Iterator[None]:
     """Says of what a part raises who raised it, and where; what our own checks refuse speaks for itself."""
     try:
         yield
@@ -388,7 +388,7 @@ def _program(
     traced: list[str],
 ) -> Program:
     fixed, jaxpr = {name: trial.hparams[name] for name in finding.compiled}, None
-    with _tracing(_title(trial, fixed)):
+    with tracing(_title(trial, fixed)):
         assembly = assemble(experiment, dataset, options, fixed)
         whole = _arguments(assembly, experiment, dataset, finding, traced)
         if _has_callables(experiment, options):

@@ -53,6 +53,7 @@ def sweep(
     max_failures: int | None = None,
     width: int | None = None,
     convolutions: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
 ) -> xarray.Dataset:
     """Trains every trial, as compiled programs of many lanes; an existing run goes on where it stopped.
@@ -78,6 +79,7 @@ def sweep(
         convolutions: How convolutions are computed, where they can be so: `{"kernel": "im2col"}`, of "outputs",
             "images" (the input gradient) and "kernel"; None measures, where that pays. `models.layers.WAYS` has the
             names.
+        about: What the journal is to say of the run besides what was asked, such as which other run it is about.
         listener: Called with every record of the journal as it is written, and with progress in between.
 
     Returns:
@@ -122,9 +124,11 @@ def sweep(
         with session.signals(), executables.kept_on_disk():
             listener({"type": "directory", "path": str(directory)})
             cited = search.space.ends() if search else every
-            record = _run_record(experiment, dataset, objective, direction, cited)
+            record = run_record(experiment, dataset, objective, direction, cited)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
-            session.emit({**record, "trials": len(staged), "pruner": asked.get("pruner"), "search": of_search})
+            session.emit(
+                {**record, "trials": len(staged), "pruner": asked.get("pruner"), "search": of_search, **(about or {})}
+            )
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, past, objective, direction, width)
@@ -297,8 +301,8 @@ def _same_experiment(
         )
 
 
-def _run_record(
-    experiment: Experiment, dataset: Dataset, objective: str, direction: str, trials: Sequence[Trial]
+def run_record(
+    experiment: Experiment, dataset: Dataset, objective: str, direction: str, trials: Sequence[Trial] = ()
 ) -> dict[str, Any]:
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint")
     return {

@@ -112,11 +112,11 @@ def make_tile(
         return new, failed_at, stopped_at, totals
 
     def segment(lanes: Lane, hparams: Hparams, data: Batch, indices: Array) -> tuple[Lane, dict[str, Array]]:
-        over_lanes = _over_lanes(step_lane, width, (0, None, 0))
+        steps = over_lanes(step_lane, width, (0, None, 0))
 
         def body(carry: Any, rows: Array) -> tuple[Any, None]:
             batch = jax.tree.map(lambda x: jnp.take(x, rows, axis=0, mode="clip"), data)
-            return over_lanes(carry, batch, hparams), None
+            return steps(carry, batch, hparams), None
 
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((indices.shape[1], *x.shape[1:]), x.dtype), data)
         one = jax.eval_shape(lambda t: trees.member(t, 0), (lanes.state, hparams))
@@ -145,9 +145,9 @@ def make_tile(
         return lane, {**metrics, "failed_at": lane.failed_at, "stopped_at": lane.stopped_at}
 
     def validate(lanes: Lane, hparams: Hparams, data: Batch, train: Batch, epoch: Array) -> Any:
-        return _over_lanes(validate_lane, width, (0, None, None, None, 0))(lanes, data, train, epoch, hparams)
+        return over_lanes(validate_lane, width, (0, None, None, None, 0))(lanes, data, train, epoch, hparams)
 
-    return Tile(_over_lanes(init_lane, width, (0, 0)), segment, validate)
+    return Tile(over_lanes(init_lane, width, (0, 0)), segment, validate)
 
 
 def stack_hparams(hparams: Sequence[Hparams]) -> dict[str, np.ndarray]:
@@ -165,8 +165,16 @@ def _flat(info: TrainInfo) -> dict[str, Array]:
     return {**scalars, **info.metrics}
 
 
-def _over_lanes(function: Callable[..., Any], width: int, axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """`vmap` over the lanes; one lane runs as the plain function, which compilers know best."""
+def over_lanes(function: Callable[..., Any], width: int, axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    """Returns a function of one member as one of a tile.
+
+    It is `vmap`; one lane runs as the plain function, which compilers know best.
+
+    Args:
+        function: Of one member.
+        width: The number of lanes.
+        axes: For each argument 0 if it has lanes, None if all share it.
+    """
     if width > 1:
         return jax.vmap(function, axes)
 

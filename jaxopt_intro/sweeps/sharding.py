@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -64,13 +64,17 @@ class Devices:
         Args:
             tile: The functions of one tile.
         """
-        lanes, copies = self.lanes.spec, self.copies.spec
-        over = functools.partial(jax.shard_map, mesh=self._mesh, out_specs=lanes, check_vma=False)
-        return Tile(
-            over(tile.init, in_specs=(lanes, lanes)),
-            over(tile.segment, in_specs=(lanes, lanes, copies, copies)),
-            over(tile.validate, in_specs=(lanes, lanes, copies, copies, copies)),
-        )
+        return Tile(self.over(tile.init), self.over(tile.segment, copies=2), self.over(tile.validate, copies=3))
+
+    def over(self, function: Callable[..., Any], copies: int = 0) -> Callable[..., Any]:
+        """Returns a function of one tile as one of `count` tiles at once.
+
+        Args:
+            function: Of two arguments with lanes, then of those that each device has whole; it returns lanes.
+            copies: How many of the latter.
+        """
+        in_specs = (self.lanes.spec,) * 2 + (self.copies.spec,) * copies
+        return jax.shard_map(function, mesh=self._mesh, in_specs=in_specs, out_specs=self.lanes.spec, check_vma=False)
 
 
 def lane(tree: PyTree, index: int) -> PyTree:

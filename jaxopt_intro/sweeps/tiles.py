@@ -72,9 +72,9 @@ class End(NamedTuple):
 
 def fresh(ready: Ready, members: Sequence[Member]) -> Lane:
     """Returns the lanes of members that have not begun, filled up to a tile a device."""
-    padded = _padded(members, ready.lanes)
-    seeds = np.array([m.seed for m in padded], np.uint32)
-    return ready.compiled.init(seeds, stack_hparams([m.hparams for m in padded]))
+    filled = padded(members, ready.lanes)
+    seeds = np.array([m.seed for m in filled], np.uint32)
+    return ready.compiled.init(seeds, stack_hparams([m.hparams for m in filled]))
 
 
 def run_tile(
@@ -102,7 +102,7 @@ def run_tile(
         KeyboardInterrupt: A signal asked to stop; there is a checkpoint.
     """
     group, compiled = ready.group, ready.compiled
-    hparams = stack_hparams([m.hparams for m in _padded(members, ready.lanes)])
+    hparams = stack_hparams([m.hparams for m in padded(members, ready.lanes)])
     hparams = jax.device_put(hparams, ready.devices.lanes)
     seed = members[0].seed if job.vary_batches else None
     lanes, first_piece, totals, seen = start.lanes, start.piece, start.totals, Seen(len(members))
@@ -213,5 +213,6 @@ def _add(sums: list[Any]) -> dict[str, np.ndarray]:
     return {name: functools.reduce(np.add, [np.asarray(s[name], np.float64) for s in sums]) for name in sums[0]}
 
 
-def _padded(members: Sequence[Member], lanes: int) -> list[Member]:
+def padded(members: Sequence[Member], lanes: int) -> list[Member]:
+    """Returns members filled up to a tile a device, with the last one again."""
     return [*members, *[members[-1]] * (lanes - len(members))]

@@ -1,6 +1,6 @@
 """Training as two pure functions, evaluation that counts every example once, robustness, and hypergradients."""
 
-from jaxopt_intro.training import returned, workers
+from jaxopt_intro.training import probes, returned, workers
 from jaxopt_intro.training.averaging import averaged
 from jaxopt_intro.training.ensembles import ensemble, evaluate_ensemble, snapshots
 from jaxopt_intro.training.making import TrainInfo, TrainState, evaluate, loss_values, make_training
@@ -18,6 +18,6 @@ from jaxopt_intro.training.tuning import Tuned, hypergradient, tune
 __all__ = [
     "CONSTRUCTORS", "TrainInfo", "TrainState", "Tuned", "averaged", "canonical_numbers", "check_makes", "check_names",
     "ensemble", "evaluate", "evaluate_ensemble", "hypergradient", "loss_values", "make_training", "numbers_of",
-    "of_data", "parts_of", "plain_schedules", "returned", "robustness", "schedule_role", "scheduled_routes",
+    "of_data", "parts_of", "plain_schedules", "probes", "returned", "robustness", "schedule_role", "scheduled_routes",
     "schedules_of", "several", "snapshots", "tune", "workers",
 ]  # fmt: skip
