@@ -132,7 +132,7 @@ class Terminal:
         results.plots.overview(dataset).savefig(picture, dpi=150)
         report = results.report(run)
         self._console.print(f"picture: {picture}\nreport: {report}\nrun: {run}", markup=False)
-        self._console.print(f"next: jaxopt-intro report {run} --open", markup=False)
+        self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
         return 0
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:

@@ -284,3 +284,15 @@ def test_a_resumed_run_knows_its_searcher_and_pruner(tmp_path):
     tables = files.read(tmp_path / "run" / "experiment.toml")
     assert tables["pruner"]["name"] == "asha"
     assert tables["search"]["sampler"] == "random"
+
+
+@pytest.mark.parametrize(("objective", "better"), [("loss", max), ("accuracy", min)])
+def test_a_searcher_is_told_that_more_is_better(tmp_path, objective, better):
+    pytest.importorskip("optuna")
+    told, searcher = [], adaptive(Space(learning_rate=log_uniform(1e-3, 1.0)), trials=16)
+    experiment = Experiment(**{**vars(EXPERIMENT), "penalty": (), "epochs": 1, "objective": objective})
+    heard = searcher._replace(tell=lambda news: told.extend(news) or searcher.tell(news))
+    found = sweep(experiment, heard, directory=tmp_path / "run", width=4)
+    assert len(told) >= 8
+    best = better(found.score.values.ravel()[: len(told)])  # the worst of the told
+    assert min(t.value for t in told) == (-best if objective == "loss" else best)

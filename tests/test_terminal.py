@@ -133,4 +133,4 @@ def test_on_a_terminal_the_bar_is_live_and_the_result_stays(tmp_path):
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "and comes back"
     assert re.search(r"2/2 trials|/4 epochs", text)
     assert "test accuracy of the chosen trial" in text
-    assert "next: jaxopt-intro report" in text
+    assert "next: jaxopt-intro show" in text
