@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxopt_intro
-from jaxopt_intro import cli, journal, results
+from jaxopt_intro import cli, journal, options, results
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -490,7 +490,7 @@ def test_the_command_starts_fast_where_no_jax_is_needed():
     ],
 )  # fmt: skip
 def test_an_option_may_be_a_number_a_word_or_a_list(text, value):
-    assert cli._literal(text) == value
+    assert options.literal(text) == value
 
 
 def test_lists_of_parts_and_vectors_are_options(capsys, tmp_path):
