@@ -230,3 +230,23 @@ def test_no_pruning_of_others_nan_or_kill_changes_a_bit_of_200_trials(
         if own["end"]["status"] == "finished":
             assert own["end"] == whole["end"]
             assert all(own[which] == whole[which] for which in ("best", "last") if which in own and which in whole)
+
+
+def test_across_widths_trials_differ_no_more_than_by_an_ulp_of_the_learning_rate(tmp_path, monkeypatch):
+    """Later differences are those of chaos: another width is one more way to round."""
+    monkeypatch.setattr(readying, "Programs", planning.Programs)
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 25, "penalty": ()})
+    trials = Space(learning_rate=log_uniform(1.0, 8.0), widths=(6,)).random(16, seed=3)
+    rates = [np.nextafter(np.float32(t.hparams["learning_rate"]), np.float32(9)) for t in trials]
+    nudged = [t._replace(hparams={"learning_rate": float(rate)}) for t, rate in zip(trials, rates, strict=True)]
+    runs = (("base", trials, 16), ("nudged", nudged, 16), ("one", trials, 1), ("five", trials, 5))
+    base, by_ulp, *by_width = (
+        np.nan_to_num(sweep(experiment, asked, directory=tmp_path / name, width=width).valid_loss.values)
+        for name, asked, width in runs
+    )
+    ulp = np.abs(by_ulp - base) / (1 + np.abs(base))
+    assert np.quantile(ulp, 0.9) > 1e-3  # there is chaos to compare with
+    for other in by_width:
+        apart = np.abs(other - base) / (1 + np.abs(base))
+        for share in (0.5, 0.75, 0.9):
+            assert np.quantile(apart, share) <= 5 * np.quantile(ulp, share) + 1e-6
