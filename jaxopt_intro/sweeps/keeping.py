@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ class Keeper:
     def __init__(self, session: Session, job: Any):
         self._session, self._seeds = session, session.seeds
         self._sign, self._keep = (1.0 if job.direction == "max" else -1.0), job.keep
+        self._means: dict[str, float] = {}
+        self._begun: set[str] = set()
+        for trial in dict.fromkeys(trial for trial, _ in session.ended):
+            self._rank(trial, {})
 
     def finish(
         self, members: Sequence[Any], lanes: Lane | None, rounds: Sequence[int], number: int, pruned: str = ""
@@ -107,10 +112,21 @@ class Keeper:
 
     def _wanted(self, new: Mapping[tuple[str, int], dict[str, Any]]) -> set[str]:
         """The best complete trials, and all that still have a seed to come."""
-        ended = {**self._session.ended, **new}
-        begun = {trial for trial, _ in ended}
-        complete = {t for t in begun if all((t, s) in ended for s in self._seeds[t])}
-        return set(ranking(ended, self._seeds, self._sign)[: self._keep]) | (begun - complete)
+        for trial in dict.fromkeys(trial for trial, _ in new):
+            self._rank(trial, new)
+        places = {trial: i for i, trial in enumerate(self._seeds)}
+        best = heapq.nsmallest(self._keep, self._means, key=lambda t: (-self._means[t], places[t]))
+        return self._begun.union(best)
+
+    def _rank(self, trial: str, new: Mapping[tuple[str, int], dict[str, Any]]) -> None:
+        """Takes a trial in of which a seed has ended: it counts once all have."""
+        pairs = [(trial, seed) for seed in self._seeds[trial]]
+        records = [new.get(pair) or self._session.ended.get(pair) for pair in pairs]
+        self._begun.add(trial)
+        if all(records):
+            self._begun.discard(trial)
+            mean = _mean(records)
+            self._means |= {} if mean is None else {trial: self._sign * mean}
 
 
 def load(session: Session, trial: str, seed: int, training: Training, hparams: Hparams) -> TrainState:
@@ -140,8 +156,15 @@ def ranking(
     """
     means = {}
     for trial, own in seeds.items():
-        records = [ended.get((trial, seed)) for seed in own]
-        if all(r is not None and r["status"] != "failed" and r["best_epoch"] for r in records):
-            # A score that was read from the journal is the shortest text of its float32, another float64.
-            means[trial] = sign * float(np.mean([np.float64(np.float32(r["score"])) for r in records if r]))
+        mean = _mean([ended.get((trial, seed)) for seed in own])
+        if mean is not None:
+            means[trial] = sign * mean
     return sorted(means, key=lambda trial: -means[trial])
+
+
+def _mean(records: Sequence[dict[str, Any] | None]) -> float | None:
+    """The mean score of a trial's seeds; None where one has failed, has no score or has not ended."""
+    if not all(r is not None and r["status"] != "failed" and r["best_epoch"] for r in records):
+        return None
+    # A score that was read from the journal is the shortest text of its float32, another float64.
+    return float(np.mean([np.float64(np.float32(r["score"])) for r in records if r]))
