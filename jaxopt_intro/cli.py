@@ -75,7 +75,7 @@ def _sweep(asked: argparse.Namespace) -> int:
     given, directory = _given(asked), asked.directory
     terminal = Terminal()
     if asked.path and Path(asked.path).is_dir():
-        taken = ("width", "convolution", "dry_run", "max_time", "max_failures")
+        taken = ("width", "convolution", "dry_run", "max_time", "max_trials", "max_failures")
         refused = [name for name in given if name not in taken]
         if refused:
             raise ValueError(
@@ -83,7 +83,8 @@ def _sweep(asked: argparse.Namespace) -> int:
                 "says what was asked. Start another run for other options."
             )
         terminal.device(running.device_description())
-        experiment, trials, replicates, pruner = files.resume(Path(asked.path))
+        experiment, trials, replicates, pruner, before = files.resume(Path(asked.path))
+        asked.max_trials = asked.max_trials or before
         directory = asked.path
     else:
         tables = options.tables_of(files.read(Path(asked.path)) if asked.path else {}, given, bare=not asked.path)
@@ -93,7 +94,7 @@ def _sweep(asked: argparse.Namespace) -> int:
         replicates, pruner = tables["replicates"], pruning.pruner_of(tables["pruner"]) if tables["pruner"] else None
     if asked.dry_run:
         layers.check_ways(options.ways(asked.convolution))
-        print(describing.describe(experiment, trials, replicates, width=asked.width))
+        print(describing.describe(experiment, trials, replicates, width=asked.width, pruner=pruner))
         return 0
     with terminal:
         try:

@@ -38,19 +38,17 @@ ask
     told before), `trials` (ids of those it gave, whose own records come before).
 rung
     What a pruner was told and said: `number` (from 0), `rung` (how much training the trials have had, in the pruner's
-    unit), `values` {trial: more is better}, `entered` (new trials), `closed` (whether no others will come), `idle`
-    (whether nobody trained), `verdicts`: dicts of `trial`, `action` (go, stop or copy), `to` (until how much training),
-    `reason`, and for a copy `from` and `hparams`.
-    After a resume records from the last checkpoint on may come again, with the same numbers.
-probe
-    Of a replay: `epoch`, `members`, `values` {name: for each member a number or an array}.
+    unit), `values` {trial: more is better}, `entered` (new trials), `idle` (whether nobody trained), `verdicts`: dicts
+    of `trial`, `action` (go, stop or copy), `to` (until how much training), `reason`, and for a copy `from` and
+    `hparams`. After a resume records from the last checkpoint on may come again, with the same numbers.
 end
     `trial`, `seed`, `status` (finished, failed or pruned), `reason` (or null), `step`, `epoch` (epochs
-    done), `score` (of the best epoch, or null) and `best_epoch` (0: none).
+    done), `score` (of the best epoch, or null) and `best_epoch` (0: none); `hparams` where the pruner may have changed
+    them. In a pruned run it may come again after a resume; the last one wins.
 checkpoint
     `group`, `members`, `round` (from 0) and `piece` (segments done in it), `totals` (names), `parked` {group and round:
-    members that wait}, `waiting` (their values), `asks` and `updates` (records until then), `path` (null: dropped, and
-    all that was decided stands). The last one wins.
+    members that wait}, `waiting` and `last` (values of members), `asks` and `updates` (records until then), `path`
+    (null: dropped, and all that was decided stands). The last one wins.
 weights
     `trial`, `seed`, `which` (best or last), `epoch`, `path` (relative to the run; null: removed). The last
     one wins.

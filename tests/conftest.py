@@ -8,6 +8,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
 
+# Programs of tests run for milliseconds and take seconds to compile.
+os.environ["XLA_FLAGS"] += " --xla_llvm_disable_expensive_passes=true"
+
 import hypothesis
 import jax
 import pytest

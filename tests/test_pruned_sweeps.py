@@ -68,8 +68,8 @@ def test_a_pruner_chooses_among_all_groups_and_those_who_go_on_share_tiles(tmp_p
     found = sweep(experiment, space.grid(8), directory=tmp_path / "run", width=2, pruner=pruner)
     verdicts = [v for r in of(tmp_path / "run", "rung") for v in r["verdicts"]]
     gone = collections.Counter(v["to"] for v in verdicts if v["action"] == "go")
-    assert gone == {2.0: 8, 4.0: 4, 8.0: 2, 9.0: 1}
-    assert (found.status == "finished").sum() == 1
+    assert gone == {2.0: 8, 4.0: 4, 9.0: 2}
+    assert (found.status == "finished").sum() == 2
     (receipt,) = of(tmp_path / "run", "receipt")
     assert receipt["busy"] > 0.85
 
@@ -131,7 +131,7 @@ def test_a_kill_at_any_moment_changes_no_bit_and_no_verdict(name, tmp_path, monk
     monkeypatch.setattr(planning, "SEGMENT_SECONDS", 0.0)
     monkeypatch.setattr(running, "Session", lambda *a, **k: Session(*a, checkpoint_seconds=0.0, **k))
     experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 4})
-    pruner = pruning.PRUNERS[name]() if name else None
+    pruner = pruning.PRUNERS[name](**({"share": 0.5} if name == "pbt" else {})) if name else None
 
     def go(directory):
         return sweep(experiment, TRIALS[:7], directory=directory, width=2, pruner=pruner)
@@ -157,7 +157,7 @@ def test_a_kill_at_any_moment_changes_no_bit_and_no_verdict(name, tmp_path, monk
     assert kills >= 2
     assert curves(tmp_path / "run") == curves(tmp_path / "whole")
     assert ends(tmp_path / "run") == ends(tmp_path / "whole")
-    assert len(of(tmp_path / "run", "end")) == 7
+    assert len(ends(tmp_path / "run")) == 7
     said = [{r["number"]: (r["values"], r["verdicts"]) for r in of(d, "rung")} for d in (
         tmp_path / "run", tmp_path / "whole")]  # fmt: skip
     assert said[0] == said[1]
@@ -296,3 +296,83 @@ def test_a_searcher_is_told_that_more_is_better(tmp_path, objective, better):
     assert len(told) >= 8
     best = better(found.score.values.ravel()[: len(told)])  # the worst of the told
     assert min(t.value for t in told) == (-best if objective == "loss" else best)
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        pruning.successive_halving(first=1, unit="steps"),
+        pruning.hyperband(first=8, unit="examples"),
+        pruning.asha(first=1, unit="steps"),
+        pruning.median(interval=0.5, least=1),
+        pruning.pbt(interval=0.5),
+        pruning.successive_halving(eta=1.25),
+    ],
+    ids=lambda pruner: pruner.asked["name"],
+)
+def test_rungs_that_are_closer_than_validations_are_at_the_next_one(pruner, tmp_path):
+    found = sweep(EXPERIMENT, TRIALS[:9], directory=tmp_path / "run", width=4, pruner=pruner)
+    assert (found.status == "finished").any() or pruner.asked["name"] == "asha"  # whose third of two is nobody
+    assert "nobody said" not in " ".join(found.reason.values.ravel())
+
+
+def test_seeds_that_end_apart_are_one_trial_after_a_kill_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(running, "Session", lambda *a, **k: Session(*a, checkpoint_seconds=0.0, **k))
+    changed = {"vary_batches": True, "stopping": "early_stopping", "epochs": 6, "penalty": ()}
+    experiment = Experiment(**{**vars(EXPERIMENT), **changed})
+    trials = Space(learning_rate=log_uniform(1e-2, 3.0), patience=1).random(5, seed=1)
+    pruner = pruning.median(least=1)
+
+    def go(directory):
+        return sweep(experiment, trials, 3, directory, width=2, pruner=pruner)
+
+    go(tmp_path / "whole")
+    assert any("stopped early" in (r["reason"] or "") for r in ends(tmp_path / "whole").values())
+    left, saves = [9], Session.save_checkpoint
+
+    def killed(session, record, tree):
+        saves(session, record, tree)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(Session, "save_checkpoint", killed)
+    for kills in range(20):
+        left[0] = 9 + 3 * kills
+        try:
+            go(tmp_path / "run")
+            break
+        except Killed:
+            pass
+    assert kills >= 2
+    assert ends(tmp_path / "run") == ends(tmp_path / "whole")
+
+
+def test_what_a_pruner_cannot_do_is_said(tmp_path):
+    sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "run", width=4, pruner=pruning.asha())
+    with pytest.raises(ValueError, match="asked with replicates=1; got 2"):
+        sweep(EXPERIMENT, TRIALS[:3], 2, tmp_path / "run", width=4, pruner=pruning.asha())
+    stopping = Experiment(**{**vars(EXPERIMENT), "stopping": "early_stopping"})
+    with pytest.raises(ValueError, match="who was stopped cannot be gone on from"):
+        sweep(stopping, TRIALS[:3], directory=tmp_path / "other", pruner=pruning.pbt())
+
+
+def test_ctrl_c_between_tiles_ends_the_session_and_the_run_goes_on(tmp_path, monkeypatch):
+    """With one validation of one segment there is no checkpoint within a tile."""
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 1})
+    calls, run = [0], tiles.run_tile
+
+    def run_tile(job, session, *rest):
+        calls[0] += 1
+        session.stopping = calls[0] == 2
+        return run(job, session, *rest)
+
+    monkeypatch.setattr(tiles, "run_tile", run_tile)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(experiment, TRIALS, directory=tmp_path / "run", width=4)
+    assert calls[0] == 2
+    monkeypatch.undo()
+    found = sweep(experiment, TRIALS, directory=tmp_path / "run", width=4)
+    assert (found.status == "finished").all()
+    assert len(of(tmp_path / "run", "end")) == len(TRIALS)

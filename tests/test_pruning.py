@@ -36,10 +36,10 @@ def compete(pruner, values, length, at_once=7):
             now = min(targets[t] for t in going)
             tile = [t for t in going if targets[t] == now][:at_once]
             reached |= dict.fromkeys(tile, now)
-            state, verdicts = pruner.update(state, News(at=now, values={t: known[t] for t in tile}, closed=True))
+            state, verdicts = pruner.update(state, News(at=now, values={t: known[t] for t in tile}))
             carry_out(verdicts)
         else:
-            state, verdicts = pruner.update(state, News(closed=True, idle=True))
+            state, verdicts = pruner.update(state, News(idle=True))
             if not carry_out(verdicts):
                 return reached, stopped, said
     raise AssertionError("it never ends")
@@ -95,7 +95,7 @@ def test_asha_promotes_as_soon_as_a_third_is_beaten():
     assert [(v.trial, v.action, v.to) for v in verdicts] == [("c", "go", 3.0)]
     state, verdicts = pruner.update(state, News(at=1, values={"d": 0.0, "e": math.nan, "f": 0.0}))
     assert [(v.trial, v.action, v.to) for v in verdicts] == [("b", "go", 3.0)]
-    _, verdicts = pruner.update(state, News(closed=True, idle=True))
+    _, verdicts = pruner.update(state, News(idle=True))
     assert {v.trial for v in verdicts if v.action == "stop"} == {"a", "d", "e", "f"}
 
 
@@ -117,9 +117,9 @@ def test_population_based_training_copies_the_best_within_a_group():
         0.1, 0.2, 0.3, 0.4, 1.0, 2.0, 3.0, 4.0), strict=True)]  # fmt: skip
     state, _ = pruner.update(pruner.init(3), News(entrants))
     values = dict(zip("abcdefgh", (0.1, 0.2, 0.3, 0.4, 0.9, 0.8, math.nan, 0.7), strict=True))
-    state, verdicts = pruner.update(state, News(at=1, values=values, closed=True))
+    state, verdicts = pruner.update(state, News(at=1, values=values))
     assert not verdicts
-    _, verdicts = pruner.update(state, News(closed=True, idle=True))
+    _, verdicts = pruner.update(state, News(idle=True))
     copies = {v.trial: v for v in verdicts if v.action == "copy"}
     assert {t: v.source for t, v in copies.items()} == {"a": "d", "g": "e"}
     assert copies["a"].hparams["rate"] in (0.2, 0.4)  # half, or twice: but at most what the population began with

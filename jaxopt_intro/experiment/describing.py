@@ -12,6 +12,7 @@ from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.estimating import Estimate, bytes_of, estimate
 from jaxopt_intro.experiment.grouping import Staged
 from jaxopt_intro.sweeps import sharding
+from jaxopt_intro.sweeps.pruning import Pruner
 from jaxopt_intro.sweeps.searchers import Searcher
 from jaxopt_intro.sweeps.space import Space, Trial
 
@@ -81,7 +82,12 @@ class Description(NamedTuple):
 
 
 def describe(
-    experiment: Experiment, trials: Sequence[Trial] | Space | Searcher, replicates: int = 1, *, width: int | None = None
+    experiment: Experiment,
+    trials: Sequence[Trial] | Space | Searcher,
+    replicates: int = 1,
+    *,
+    width: int | None = None,
+    pruner: Pruner | None = None,
 ) -> Description:
     """Says what a sweep would be, and trains nothing.
 
@@ -92,6 +98,7 @@ def describe(
         trials: From `Space.grid` or `Space.random`; or a `Space`, or a `Searcher` in one, of which one trial at the
             lower ends and one at the upper ends of its numbers is staged for each combination of choices.
         replicates: How many seeds each trial would be trained with.
+        pruner: Who would say which go on; the seconds are those of all trials without it.
         width: How many trials would run side by side on a device; None means measured.
 
     Returns:
@@ -113,6 +120,7 @@ def describe(
     asked = running.checked(every, replicates, {"width": width})  # as `sweep` asks, in its order
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
+    running.decided(pruner, experiment, dataset)
     staged, programs = grouping.stage(experiment, dataset, asked)
     running.comparable(objective, programs, asked)
     numbers = _numbers(staged, known=known)

@@ -43,12 +43,13 @@ SEARCHES = ("points", "random", "sobol", "halton", "sampler")
 
 
 class Asked(NamedTuple):
-    """An experiment, its trials or where they come from, how many seeds each has, and who says which go on."""
+    """An experiment, its trials or where they come from, at most how many, how many seeds each, and who goes on."""
 
     experiment: Experiment
     trials: list[Trial] | Searcher
     replicates: int
     pruner: Pruner | None
+    max_trials: int | None = None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -181,7 +182,8 @@ def resume(run: Path) -> Asked:
     every: list[Trial] | Searcher = trials
     if "sampler" in search.get("search", {}):
         every = trials_of(space_of(search), search["search"])
-    return Asked(from_mapping(fields), every, replicates, pruner_of(pruner) if pruner else None)
+    prunes, most = pruner_of(pruner) if pruner else None, started.get("max_trials")
+    return Asked(from_mapping(fields), every, replicates, prunes, most)
 
 
 def _distribution(name: str, value: Any) -> Any:

@@ -107,14 +107,22 @@ def sweep(
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
-    pruner = _decided(pruner, experiment, dataset)
+    pruner = decided(pruner, experiment, dataset)
     asked |= {"pruner": dict(pruner.asked)} if pruner else {}
     staged, programs = grouping.stage(experiment, dataset, every)
     comparable(objective, programs, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
-    more = None
+    more, likely = None, []
     if search is not None:
-        comparable(objective, *_of_the_space(experiment, dataset, search.space))
+        if pruner is not None and pruner.copies:
+            raise ValueError(
+                f"pruner {pruner.asked['name']}: got a searcher; expected trials, since a population begins at once. "
+                "Pass space.random(n)."
+            )
+        at_the_ends = search.space.ends()
+        staged_ends, programs_there = grouping.stage(experiment, dataset, at_the_ends)
+        comparable(objective, programs_there, at_the_ends)
+        likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
     directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
@@ -126,13 +134,12 @@ def sweep(
             cited = search.space.ends() if search else every
             record = run_record(experiment, dataset, objective, direction, cited)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
-            session.emit(
-                {**record, "trials": len(staged), "pruner": asked.get("pruner"), "search": of_search, **(about or {})}
-            )
+            record |= {"trials": len(staged), "replicates": replicates, "max_trials": max_trials}
+            session.emit({**record, "pruner": asked.get("pruner"), "search": of_search, **(about or {})})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, past, objective, direction, width)
-            job = job._replace(convolutions=convolutions, pruner=pruner)
+            job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely)
             if more is not None:
                 sign = 1.0 if direction == "max" else -1.0
                 job = job._replace(source=more.source(session, sign, functools.partial(_emit_trials, session)))
@@ -186,7 +193,7 @@ def _limits(max_time: float | None, max_failures: int | None) -> Limits:
     return Limits(max_time, max_failures)
 
 
-def _decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> Pruner | None:
+def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> Pruner | None:
     """The pruner with its metric and direction, which are the objective's if it names none."""
     if pruner is None:
         return None
@@ -195,17 +202,14 @@ def _decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) ->
             f"sweep: got pruner={pruner!r}; expected a Pruner. Call one of {', '.join(PRUNERS)}, such as "
             "pruning.hyperband()."
         )
+    if pruner.copies and experiment.stopping is not None:
+        raise ValueError(
+            f"pruner {pruner.asked['name']}: got stopping={experiment.stopping!r}; expected none, since who was "
+            "stopped cannot be gone on from. Leave one of them out."
+        )
     own = {} if pruner.metric is None else {"objective": pruner.metric, "direction": pruner.direction}
     metric, direction = direction_of(dataclasses.replace(experiment, **own), dataset.info)
     return pruner._replace(metric=metric, direction=pruner.direction or direction)
-
-
-def _of_the_space(
-    experiment: Experiment, dataset: Dataset, space: Space
-) -> tuple[Mapping[str, Program], Sequence[Trial]]:
-    """Stages the ends of a space: what is wrong with it is said before anything is trained."""
-    trials = space.ends()
-    return grouping.stage(experiment, dataset, trials)[1], trials
 
 
 def comparable(objective: str, programs: Mapping[str, Program], trials: Sequence[Trial]) -> None:
@@ -275,8 +279,16 @@ def _same_experiment(
             f"the run {str(directory)!r} was asked with pruner={pruned}; got {prunes}; expected the same, since its "
             "verdicts depend on it. Give another directory."
         )
+    replicates = runs[-1].get("replicates", asked["replicates"])
+    if (prunes or "sampler" in searches.get("search", {})) and replicates != asked["replicates"]:
+        raise ValueError(
+            f"the run {str(directory)!r} was asked with replicates={replicates}; got {asked['replicates']}; expected "
+            "the same, since who goes on depends on all seeds. Give another directory."
+        )
     known = [r["trial"] for r in records if r["type"] == "trial"]
-    if prunes and known and trials is not None and set(known) != set(trials):
+    cut_short = len(set(known)) < runs[-1]["trials"]  # while they were being written: then more may come
+    same = trials is None or set(known) == set(trials) or (cut_short and set(known) < set(trials))
+    if prunes and known and not same:
         raise ValueError(
             f"the run {str(directory)!r} prunes among its {len(set(known))} trials; got others; expected the same, "
             "since who goes on depends on all of them. Give another directory."
@@ -390,9 +402,10 @@ def _test_chosen(
     # Weights that were dropped before more seeds were asked for are gone: then the others speak for the trial.
     seeds = [n for n in session.seeds[chosen.id] if (chosen.id, n, "best") in session.kept]
     assembly = programs[chosen.group].assembly
-    numbers = {n: np.float32(v) for n, v in chosen.trial.hparams.items() if n not in chosen.fixed}
     evaluate = None
     for seed in (n for n in seeds if (chosen.id, n) not in session.tested):
+        own = session.ended[chosen.id, seed].get("hparams", chosen.trial.hparams)  # a pruner may have changed them
+        numbers = {n: np.float32(v) for n, v in own.items() if n not in chosen.fixed}
         state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
         if evaluate is None:
             begin = time.perf_counter()

@@ -42,7 +42,8 @@ def run(job: Job, session: Session) -> None:
     engine = Engine(job, session)
     engine.go_on()
     while not session.over and engine.advance():
-        pass
+        if session.stopping:
+            engine.stop()
     session.flush()
     engine.end_all(session.over or UNDECIDED)
     session.drop_checkpoint(always=job.pruner is not None)
@@ -65,6 +66,7 @@ class Engine:
         self._exhausted = job.source is None
         self._told: set[str] = set()
         self._asks = 0
+        self._held = False
         self._ended: frozenset[Pair] = frozenset()
 
     # -- where earlier sessions stopped ----------------------------------------------------------------------------
@@ -72,10 +74,12 @@ class Engine:
     def go_on(self) -> None:
         """Takes in the members that are known and what was decided of them, and finishes the tile that was running."""
         session, saved = self._session, self._session.checkpoint
-        known = session.consistent if self._judge else session.latest()  # of later verdicts all is reached again
+        if self._judge:
+            session.go_back()  # of later verdicts all is reached again
+        known = session.latest()
         self._ended = known.ended
         self._field.add(self._job.groups, self._ended)
-        for asked in session.asks[: known.asks]:
+        for asked in session.asks:
             self._ask(asked["count"], asked["told"])
         ended = [pair for pair in self._field.members if pair in self._ended]
         session.finished = session.finished_before = len(ended)
@@ -83,11 +87,13 @@ class Engine:
         self._count()
         running = self._restored(saved) if saved and self._knows(saved) else []
         if self._judge:
-            for record in session.updates[: known.updates]:
+            for record in session.updates:
                 self._carry_out(self._judge.again(record), replayed=True)
         self._enter()
+        running = [([self._field.members[m.pair] for m in members], start) for members, start in running]  # as copied
         self._field.remove([member for members, _ in running for member in members])
-        for members, start in running:
+        for i, (members, start) in enumerate(running):
+            self._held = i + 1 < len(running)  # a checkpoint of one part would lack the others
             self._run(self._readied(self._field.group_of(members[0].trial)), members, start)
 
     def _knows(self, saved: dict[str, Any]) -> bool:
@@ -100,7 +106,7 @@ class Engine:
         ready = self._readied(self._field.groups[saved["group"]])
         likes = {name: self._readied(self._field.groups[name.rpartition("-")[0]]).like for name in saved["parked"]}
         like = {
-            "lanes": ready.like,
+            "lanes": ready.like if saved["members"] else (),
             "totals": {name: np.zeros(0) for name in saved["totals"]},
             "parked": {n: checkpoint.host_like(of_group, len(saved["parked"][n])) for n, of_group in likes.items()},
         }
@@ -111,6 +117,9 @@ class Engine:
         self._field.waiting = {}
         for trial, seed, value in saved["waiting"]:
             self._field.waiting.setdefault(trial, {})[trial, seed] = value
+        self._field.last = {(trial, seed): value for trial, seed, value in saved["last"]}
+        if not saved["members"]:
+            return []
         begun = [self._field.members[trial, seed] for trial, seed in saved["members"]]
         parts = []
         for first in range(0, len(begun), ready.lanes):
@@ -129,7 +138,7 @@ class Engine:
         queue = self._next()
         if queue is None:
             self._session.flush()
-            return self._more() or self._settled()
+            return self._settled() or self._more()  # a searcher learns from a batch that is through
         ready = self._readied(self._field.groups[queue.group])
         members = self._field.take(queue, ready.lanes)
         waiting = self._field.lanes(members, ready.lanes)
@@ -149,15 +158,16 @@ class Engine:
         """
         queues = self._field.queues()
         if not self._judge or not queues:
-            return next(iter(queues), None)
+            first = next(iter(queues), None)
+            if first is not None and not self._judge and not self._job.source:  # the groups before are through
+                self._ready = {name: ready for name, ready in self._ready.items() if name == first.group}
+            return first
         for queue in sorted(queues, key=lambda q: -q.round):
             if queue.group in self._ready and queues[queue] >= self._ready[queue.group].lanes:
                 return queue
         new = [queue for queue in queues if queue.group not in self._ready]
         if new:
             return new[0]
-        if not self._exhausted and self._more():
-            return self._next()
         return min(queues, key=lambda queue: queue.round)
 
     def _run(self, ready: Ready, members: Sequence[Member], start: Start) -> None:
@@ -191,18 +201,18 @@ class Engine:
         if end.round == len(group.rounds):
             ended = np.ones(len(members), bool)
         lanes = field.to_host(end.lanes)
-        self._field.park(members, lanes, end.round)
         there = [i for i, m in enumerate(members) if ended[i] or self._field.target(m.trial) <= end.round]
         values = self._judge.values(end, members, there) if self._judge else {}
-        through = [m for m, over in zip(members, ended, strict=True) if over]
-        if through:
-            self._finish(group, through, self._field.lanes(through, len(through)), end.round)
+        if ended.any():
+            through = jax.tree.map(lambda x: x[: len(members)][ended], lanes)
+            self._finish(group, [m for m, over in zip(members, ended, strict=True) if over], through, end.round)
+        self._field.park(members, lanes, end.round)
         arrived = self._field.arrive(values)
         for trial in dict.fromkeys(m.trial for m in members):  # those who have not arrived go on when a tile is free
             if self._field.target(trial) > end.round:
                 self._field.send(trial, self._field.target(trial))
         if self._judge and arrived:
-            self._carry_out(self._judge.report(self._judge.amount(group, end.round), arrived, closed=self._exhausted))
+            self._carry_out(self._judge.report(self._judge.amount(group, end.round), arrived))
 
     def _finish(self, group: Group, members: Sequence[Member], lanes: Lane, number: int, reason: str = "") -> None:
         self._keeper.finish(members, lanes, group.rounds, number, reason)
@@ -250,17 +260,30 @@ class Engine:
             members = [m for t, why in stopped.items() if why == reason for m in self._field.alive(t)]
             for group, number, own in self._field.together(members):
                 self._finish(group, own, self._field.lanes(own, len(own)), number, reason)
+        if self._judge and not replayed:
+            self._report_again(useful)
         return bool(useful)
+
+    def _report_again(self, verdicts: Sequence[Verdict]) -> None:
+        """Tells the pruner at once of trials that have reached their next rung already: rungs are at validations."""
+        assert self._judge is not None
+        found: dict[float, dict[str, float]] = {}
+        for verdict in verdicts:
+            number, value = self._field.reached(verdict.trial)
+            if verdict.action != "stop" and number and self._field.target(verdict.trial) <= number:
+                at = self._judge.amount(self._field.group_of(verdict.trial), number)
+                found.setdefault(at, {})[verdict.trial] = value
+        for at, values in found.items():
+            self._carry_out(self._judge.report(at, values))
 
     def _more(self) -> bool:
         """Asks for more trials; returns whether there are any."""
         if self._exhausted or self._job.source is None:
             return False
         self._session.flush()
-        batch, lanes = self._job.source.batch, [ready.lanes for ready in self._ready.values()][-1:]
-        count = -(-batch // lanes[0]) * lanes[0] if lanes else batch
+        count = self._job.source.batch  # the same in any process: a resumed search asks again
         ended = dict.fromkeys(trial for trial, _ in self._session.ended if trial not in self._told)
-        told = [trial for trial in ended if self._field.over(trial)]
+        told = [trial for trial in ended if self._field.knows(trial) and self._field.over(trial)]
         groups = self._ask(count, told)
         if not groups:
             self._exhausted = True
@@ -309,11 +332,29 @@ class Engine:
             return self._judge.stages(group, members)
         return [(members, steps)]
 
+    def stop(self) -> None:
+        """Ends the session between two tiles, after a signal.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        self._session.flush()
+        if self._judge:
+            of_nobody = {"type": "checkpoint", "members": [], "round": 0, "piece": 0, "totals": []}
+            self._save({**of_nobody, "group": next(iter(self._field.groups))}, {"lanes": (), "totals": {}})
+        raise KeyboardInterrupt
+
     def _save(self, record: dict[str, Any], tree: PyTree) -> None:
+        if self._held:
+            if self._session.stopping:
+                raise KeyboardInterrupt  # the checkpoint that was gone on from holds
+            self._session.postpone()
+            return
         self._session.flush()
         parked, lanes = self._field.stored(map(tuple, record["members"]))
         waiting = [[*pair, value] for own in self._field.waiting.values() for pair, value in own.items()]
-        record |= {"parked": parked, "waiting": waiting, "asks": self._asks}
+        last = [[*pair, value] for pair, value in self._field.last.items()] if self._judge else []
+        record |= {"parked": parked, "waiting": waiting, "last": last, "asks": self._asks}
         record |= {"updates": self._judge.updates if self._judge else 0}
         self._session.save_checkpoint(record, {**tree, "parked": lanes})
 

@@ -40,6 +40,7 @@ class Field:
         groups: The groups by their ids, in the order asked.
         members: Every member, with the numbers that it trains with now.
         waiting: The values of those that have reached their target, by trial: one for each seed.
+        last: The last value of every member.
     """
 
     def __init__(self, job: Job):
@@ -50,7 +51,7 @@ class Field:
         self._group: dict[str, str] = {}
         self._pairs: dict[str, list[Pair]] = {}
         self._entrants: dict[str, Entrant] = {}
-        self._last: dict[Pair, float] = {}
+        self.last: dict[Pair, float] = {}
         self._target: dict[str, int] = {}
         self._parked: dict[Pair, Parked] = {}
         self._queues: dict[Queue, dict[Pair, None]] = {}
@@ -133,10 +134,11 @@ class Field:
         return _rows([place for place in places if place], lanes)
 
     def park(self, members: Sequence[Member], lanes: PyTree, round: int) -> None:
-        """Keeps the lanes of members, which are the first rows of host arrays."""
+        """Keeps the lanes of members, which are the first rows of host arrays; each by itself, as others may end."""
         for row, member in enumerate(members):
             if member.pair not in self._ended:
-                self._parked[member.pair] = Parked(round, lanes, row)
+                own = jax.tree.map(lambda x, row=row: x[row : row + 1].copy(), lanes)
+                self._parked[member.pair] = Parked(round, own, 0)
 
     def arrive(self, values: Mapping[Pair, float]) -> dict[str, float]:
         """Takes the values of members at their target; returns those of the trials whose seeds are all there.
@@ -145,11 +147,11 @@ class Field:
         """
         complete = {}
         for pair, value in values.items():
-            self._last[pair] = value
+            self.last[pair] = value
             self.waiting.setdefault(pair[0], {})[pair] = value
         for trial in dict.fromkeys(trial for trial, _ in values):
             own = self.waiting[trial]
-            over = {pair: self._last[pair] for pair in self._pairs[trial] if pair in self._ended and pair in self._last}
+            over = {pair: self.last[pair] for pair in self._pairs[trial] if pair in self._ended and pair in self.last}
             if len(own | over) == len(self._pairs[trial]):
                 complete[trial] = float(np.mean(list((over | own).values())))
                 del self.waiting[trial]
@@ -169,7 +171,8 @@ class Field:
         for pair in self._pairs[trial] if lanes else ():
             theirs, own = self._parked[source, pair[1]], self._parked[pair]
             row, mine = (jax.tree.map(lambda x, p=p: np.array(x[p.row : p.row + 1]), p.lanes) for p in (theirs, own))
-            row = row._replace(state=row.state._replace(key=mine.state.key))
+            # A trial's score is that of its own curve, so its best weights stay its own.
+            row = row._replace(state=row.state._replace(key=mine.state.key), best=mine.best)
             self._parked[pair] = Parked(theirs.round, row, 0)
 
     def end(self, members: Iterable[Member]) -> None:
@@ -179,6 +182,16 @@ class Field:
             self._parked.pop(member.pair, None)
             for queue in [q for q, own in self._queues.items() if member.pair in own]:
                 del self._queues[queue][member.pair]
+
+    def knows(self, trial: str) -> bool:
+        """Whether a trial has been asked for."""
+        return trial in self._pairs
+
+    def reached(self, trial: str) -> tuple[int, float]:
+        """Returns how many rounds a waiting trial has behind it, and the mean of its members' last values."""
+        pairs = self._pairs[trial]
+        known = [self.last[pair] for pair in pairs if pair in self.last]
+        return max(map(self.round_of, pairs)), float(np.mean(known)) if known else float("nan")
 
     def alive(self, trial: str) -> list[Member]:
         """Returns the members of a trial that have not ended."""

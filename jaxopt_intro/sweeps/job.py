@@ -100,6 +100,7 @@ class Job(NamedTuple):
         convolutions: The way of every "outputs", "images" or "kernel" of a convolution that can have it, or None.
         pruner: Says which trials go on, or None: all do.
         source: Where more trials come from, or None.
+        likely: Groups like those that may come from there: how long their members train.
     """
 
     groups: list[Group]
@@ -114,3 +115,4 @@ class Job(NamedTuple):
     convolutions: Mapping[str, str] | None = None
     pruner: Pruner | None = None
     source: Source | None = None
+    likely: Sequence[Group] = ()

@@ -30,7 +30,7 @@ class Judge:
 
     def __init__(self, job: Job, session: Session, field: Field):
         assert job.pruner is not None
-        self._session, self._field, self._pruner = session, field, job.pruner
+        self._session, self._field, self._pruner, self._likely = session, field, job.pruner, job.likely
         self._examples = jax.tree.leaves(job.train)[0].shape[0]
         self._state: Any = None
         self._objective = job.pruner.metric in (None, job.objective)
@@ -42,13 +42,13 @@ class Judge:
         """Tells the pruner of new trials."""
         return self._update(News(entered=entrants))
 
-    def report(self, at: float, values: Mapping[str, float], *, closed: bool) -> list[Verdict]:
-        """Tells the pruner what trials have reached, and whether no others will come."""
-        return self._update(News(at=at, values=values, closed=closed))
+    def report(self, at: float, values: Mapping[str, float]) -> list[Verdict]:
+        """Tells the pruner what trials have reached."""
+        return self._update(News(at=at, values=values))
 
     def settle(self, useful: Callable[[Iterable[Verdict]], list[Verdict]]) -> list[Verdict]:
         """Tells the pruner that nobody trains any more; nothing happened if it says nothing useful."""
-        news = News(closed=True, idle=True)
+        news = News(idle=True)
         state, verdicts = self._pruner.update(self._started(), news)
         found = useful(verdicts)
         return self._record(news, state, found) if found else []
@@ -56,7 +56,7 @@ class Judge:
     def again(self, record: Mapping[str, Any]) -> list[Verdict]:
         """Tells the pruner what an earlier session told it."""
         entered = [self._field.entrant(trial) for trial in record["entered"]]
-        news = News(entered, record["rung"], record["values"], record["closed"], record["idle"])
+        news = News(entered, record["rung"], record["values"], record["idle"])
         self._state, verdicts = self._pruner.update(self._started(), news)
         self.updates += 1
         return verdicts
@@ -91,7 +91,7 @@ class Judge:
 
     def _started(self) -> Any:
         if self._state is None:
-            groups = self._field.groups.values()
+            groups = self._likely or self._field.groups.values()
             self._state = self._pruner.init(max(self.amount(group, len(group.rounds)) for group in groups))
         return self._state
 
@@ -107,7 +107,6 @@ class Judge:
             "type": "rung",
             "number": number,
             "rung": news.at,
-            "closed": news.closed,
             "idle": news.idle,
             "entered": entered,
             "values": news.values,

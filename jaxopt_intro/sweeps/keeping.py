@@ -33,6 +33,8 @@ class Keeper:
     def __init__(self, session: Session, job: Any):
         self._session, self._seeds = session, session.seeds
         self._sign, self._keep = (1.0 if job.direction == "max" else -1.0), job.keep
+        pruner = getattr(job, "pruner", None)
+        self._copies = pruner is not None and pruner.copies
         self._means: dict[str, float] = {}
         self._begun: set[str] = set()
         for trial in dict.fromkeys(trial for trial, _ in session.ended):
@@ -73,6 +75,7 @@ class Keeper:
                 "epoch": int(epochs[i]),
                 "score": np.float32(self._sign * scores[i]) if best_epochs[i] else None,
                 "best_epoch": int(best_epochs[i]),
+                **({"hparams": dict(member.hparams)} if self._copies else {}),
             })  # fmt: skip
         wanted = self._wanted({pair: record for pair, (_, record) in ends.items()})
         for (trial, seed), (i, record) in ends.items():

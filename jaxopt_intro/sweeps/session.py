@@ -88,6 +88,8 @@ class Session:
             self.seeds[record["trial"]] = record["seeds"]
         elif kind == "end":
             self.ended[record["trial"], record["seed"]] = record
+            if record["status"] == "failed":
+                self.failing.add((record["trial"], record["seed"]))
         elif kind == "plan":
             self.plans[record["group"]] = record
         elif kind == "weights":
@@ -99,7 +101,7 @@ class Session:
             self.tested.add((record["trial"], record["seed"]))
         elif kind == "checkpoint":
             self._saves += 1
-            there = record["path"] is not None and (self.directory / record["path"]).is_dir() and "parked" in record
+            there = record["path"] is not None and (self.directory / record["path"]).is_dir() and "last" in record
             self.checkpoint = record if there else None
             if there or record["path"] is None:
                 self.consistent = self.latest()
@@ -119,6 +121,15 @@ class Session:
     def latest(self) -> Known:
         """Returns what has happened so far."""
         return Known(frozenset(self.ended), len(self.asks), len(self.updates))
+
+    def go_back(self) -> None:
+        """Forgets what happened after the checkpoint: it happens again, and the journal's last word counts."""
+        self.ended = {pair: end for pair, end in self.ended.items() if pair in self.consistent.ended}
+        self.asks, self.updates = self.asks[: self.consistent.asks], self.updates[: self.consistent.updates]
+
+    def postpone(self) -> None:
+        """Puts the next checkpoint off."""
+        self._saved = time.perf_counter()
 
     @property
     def over(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,9 +43,10 @@ def pruner_of(asked: Mapping[str, Any]) -> Pruner:
     given = {known_name(n, takes, f"argument of {asked['name']}"): v for n, v in asked.items() if n != "name"}
     for name, value in given.items():
         default = takes[name].default
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if (isinstance(default, int | float) and not number) or (isinstance(default, int) and value != int(value)):
             raise ValueError(f"pruner {asked['name']}: got {name}={value!r}; expected a number, such as {default}.")
         if not isinstance(default, int | float) and not isinstance(value, str | None):
             raise ValueError(f"pruner {asked['name']}: got {name}={value!r}; expected a word.")
+    given |= {n: int(v) for n, v in given.items() if isinstance(takes[n].default, int)}
     return make(**given)

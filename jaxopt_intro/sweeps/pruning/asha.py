@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from jaxopt_intro.sweeps.pruning.halving import check_rungs
-from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as, rank
+from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as
 
 
 class AshaState(NamedTuple):
@@ -29,7 +31,8 @@ def asha(
 ) -> Pruner:
     """Successive halving that waits for nobody: whoever is among the best `1 / eta` seen so far at a rung goes on.
 
-    A trial that is not may still be, as others arrive; what waits when nobody trains any more is stopped.
+    A trial that is not may still be, as others arrive; what waits when nobody trains any more is stopped. Rungs are at
+    `first * eta**k`, as long as `eta` times as much is no more than all.
 
     Args:
         eta: Which share goes on from a rung, and by how much longer; above 1.
@@ -53,7 +56,7 @@ def asha(
     asked = asked_as("asha", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
 
     def place(rung: int, length: float) -> float:
-        return min(first * eta**rung, length)
+        return first * eta**rung if first * eta ** (rung + 1) <= length * (1 + 1e-9) else length
 
     def init(length: float) -> AshaState:
         return AshaState(length, {}, {}, {})
@@ -67,7 +70,7 @@ def asha(
         for rung in sorted({rungs[trial] for trial in news.values}):
             if place(rung, state.length) >= state.length:
                 continue
-            best = rank(reached[rung], list(rungs))[: int(len(reached[rung]) / eta)]
+            best = _best(reached[rung], rungs, int(len(reached[rung]) / eta))
             gone = promoted.get(rung, frozenset())
             new = [t for t in best if t not in gone and math.isfinite(reached[rung][t])]
             promoted[rung] = gone.union(new)
@@ -89,3 +92,12 @@ def asha(
         return found
 
     return Pruner(init, update, stages, unit, metric, direction, asked)
+
+
+def _best(values: Mapping[str, float], order: Mapping[str, int], count: int) -> list[str]:
+    """The best trials, those asked first where values are equal."""
+    trials = list(values)
+    signed = np.array([-value if math.isfinite(value) else math.inf for value in values.values()])
+    places = {trial: i for i, trial in enumerate(order)}
+    chosen = np.lexsort((np.array([places[trial] for trial in trials]), signed))[:count]
+    return [trials[i] for i in chosen]

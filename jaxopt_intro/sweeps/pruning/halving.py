@@ -6,7 +6,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxopt_intro.sweeps.pruning.pair import Entrant, News, Pruner, Verdict, asked_as, check_unit, rank, scattered
+from jaxopt_intro.sweeps.pruning.pair import (
+    Entrant,
+    News,
+    Pruner,
+    Verdict,
+    asked_as,
+    check_finite,
+    check_unit,
+    rank,
+    scattered,
+)
 
 
 class Bracket(NamedTuple):
@@ -43,7 +53,8 @@ def successive_halving(
 ) -> Pruner:
     """Of all trials that reach a rung, the best `1 / eta` go on for `eta` times as long; the others stop.
 
-    A rung waits for all its trials. At least one goes on, if any has a finite value.
+    Rungs are at `first * eta**k`, as long as `eta` times as much is no more than all. A rung waits for all its trials.
+    At least one goes on, if any has a finite value.
 
     Args:
         eta: By how much trials become fewer, and longer, from rung to rung; above 1.
@@ -60,7 +71,7 @@ def successive_halving(
         >>> state, verdicts = pruner.update(pruner.init(4), News([Entrant("a"), Entrant("b")]))
         >>> [(v.trial, v.action, v.to) for v in verdicts]
         [('a', 'go', 1.0), ('b', 'go', 1.0)]
-        >>> _, verdicts = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}, closed=True))
+        >>> _, verdicts = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}))
         >>> [(v.trial, v.action, v.to) for v in verdicts]
         [('b', 'go', 2.0), ('a', 'stop', 0.0)]
     """
@@ -79,12 +90,13 @@ def hyperband(
 ) -> Pruner:
     """Successive halving in brackets that begin later and later, against trials that are slow to show what they are.
 
-    The trials are dealt to the brackets in the paper's proportions, by their ids, so that neighbours in a grid are not
-    dealt alike. Rungs of different brackets decide at the same time, and those who go on share tiles.
+    Rungs are at `length / eta**k`, none below `first`. The trials are dealt to the brackets in the paper's proportions,
+    by their ids, so that neighbours in a grid are not dealt alike. Rungs of different brackets decide at the same time,
+    and those who go on share tiles.
 
     Args:
         eta: By how much trials become fewer, and longer, from rung to rung; above 1.
-        first: Where the first rung of the most daring bracket is.
+        first: The least that a trial trains.
         unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation.
         metric: The metric that decides, as "accuracy"; None is the sweep's objective.
         direction: "max" or "min"; None is the objective's.
@@ -103,7 +115,7 @@ def hyperband(
 
     def starts(length: float) -> list[float]:
         deepest = max(0, math.floor(math.log(max(length / first, 1.0)) / math.log(eta) + 1e-9))
-        return [first * eta**skipped for skipped in range(deepest)] + [length]
+        return [length * eta ** (skipped - deepest) for skipped in range(deepest + 1)]
 
     return _halving(starts, eta, unit, metric, direction, asked)
 
@@ -126,8 +138,15 @@ def _halving(
     def init(length: float) -> HalvingState:
         return HalvingState(length, tuple(Bracket(min(at, length), 0, 0, {}) for at in starts(length)), {})
 
+    def after(rung: float, length: float) -> float:
+        """The next rung; one from which too little would be left for a share of the next trains to the end."""
+        return rung * eta if rung * eta * eta <= length * (1 + 1e-9) else length
+
     def enter(state: HalvingState, entered: Sequence[Entrant]) -> tuple[HalvingState, list[Verdict]]:
         own, brackets, dealt = shares(state.length), list(state.brackets), {}
+        for i, start in enumerate(starts(state.length) if entered else ()):
+            if not brackets[i].coming:  # whoever was there before is through
+                brackets[i] = brackets[i]._replace(rung=min(start, state.length))
         for trial in sorted((e.trial for e in entered), key=scattered):
             all_of_them = sum(b.entered for b in brackets) + 1
             chosen = max(range(len(brackets)), key=lambda i: own[i] * all_of_them - brackets[i].entered)
@@ -141,16 +160,15 @@ def _halving(
     def update(state: HalvingState, news: News) -> tuple[HalvingState, list[Verdict]]:
         state, verdicts = enter(state, news.entered)
         brackets = list(state.brackets)
-        for trial, value in news.values.items():
-            own = brackets[state.members[trial]]
-            if own.rung < state.length:  # nothing is decided at the end
-                brackets[state.members[trial]] = own._replace(waiting={**own.waiting, trial: value})
         for i, own in enumerate(brackets):
-            there = news.closed and len(own.waiting) == own.coming
-            if own.waiting and (there or news.idle):
-                following = min(own.rung * eta, state.length)
+            there = {trial: value for trial, value in news.values.items() if state.members[trial] == i}
+            if there and own.rung < state.length:  # nothing is decided at the end
+                brackets[i] = own._replace(waiting={**own.waiting, **there})
+        for i, own in enumerate(brackets):
+            if own.waiting and (len(own.waiting) == own.coming or news.idle):
+                following = after(own.rung, state.length)
                 halved = _halved(own.waiting, own.rung, following, eta, list(state.members))
-                going = sum(verdict.action == "go" for verdict in halved)
+                going = sum(verdict.action == "go" for verdict in halved) if following < state.length else 0
                 verdicts += halved
                 brackets[i] = own._replace(rung=following, coming=going, waiting={})
         return state._replace(brackets=tuple(brackets)), verdicts
@@ -161,7 +179,7 @@ def _halving(
             left, at, before = round(share * trials), min(start, length), 0.0
             while left:
                 found[before, at] = found.get((before, at), 0) + left
-                left, before, at = 0 if at >= length else max(1, int(left / eta)), at, min(at * eta, length)
+                left, before, at = 0 if at >= length else max(1, int(left / eta)), at, after(at, length)
         return [(count, end - begin) for (begin, end), count in found.items()]
 
     return Pruner(init, update, stages, unit, metric, direction, asked)
@@ -180,6 +198,7 @@ def _halved(
 
 
 def check_rungs(name: str, eta: float, first: float, unit: str, direction: str | None) -> None:
+    check_finite(name, eta=eta, first=first)
     if not eta > 1 or not first > 0:
         raise ValueError(f"{name}: got eta={eta}, first={first}; expected eta above 1 and a first rung above 0.")
     check_unit(name, unit, direction)

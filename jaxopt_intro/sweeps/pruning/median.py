@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as, check_unit
+from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as, check_finite, check_unit
 
 
 class MedianState(NamedTuple):
-    """What the median rule remembers: all values of every trial, in order, at 1, 2, … times the interval."""
+    """What the median rule remembers of every trial, after 1, 2, … intervals: its best, and its averages until then."""
 
     length: float
-    values: Mapping[str, tuple[float, ...]]
+    bests: Mapping[str, float]
+    averages: Mapping[str, tuple[float, ...]]
 
 
 def median(
@@ -28,6 +29,9 @@ def median(
     direction: str | None = None,
 ) -> Pruner:
     """Stops a trial whose best value is worse than the median of the others' averages over as much training.
+
+    The others are all that have trained as long, also those that were stopped since; in the paper, those that are
+    through.
 
     Args:
         warmup: Nobody is stopped before so much training.
@@ -48,6 +52,7 @@ def median(
         >>> [(v.trial, v.action, v.to) for v in verdicts]
         [('a', 'stop', 0.0), ('b', 'go', 2.0)]
     """
+    check_finite("median", warmup=warmup, interval=interval, least=least)
     if warmup < 0 or interval <= 0 or least < 1:
         raise ValueError(
             f"median: got warmup={warmup}, interval={interval}, least={least}; expected a warmup of at least 0, an "
@@ -59,24 +64,32 @@ def median(
     )
 
     def init(length: float) -> MedianState:
-        return MedianState(length, {})
+        return MedianState(length, {}, {})
 
     def update(state: MedianState, news: News) -> tuple[MedianState, list[Verdict]]:
         verdicts = [Verdict(e.trial, "go", min(interval, state.length)) for e in news.entered]
-        values = {**state.values, **{e.trial: () for e in news.entered}}
-        values |= {trial: (*values[trial], value) for trial, value in news.values.items()}
-        for trial in news.values:
-            looks = len(values[trial])
-            averages = {t: np.nanmean(own[:looks]) for t, own in values.items() if _known(own, looks)}
-            others = [average for t, average in averages.items() if t != trial]
-            best = max((v for v in values[trial] if math.isfinite(v)), default=-math.inf)
-            bar = np.median(others) if len(others) >= least and looks * interval >= warmup else -math.inf
-            if best < bar:
-                why = f"its best after {looks * interval:g} was worse than the median of {len(others)} others"
-                verdicts.append(Verdict(trial, "stop", reason=why))
-            elif looks * interval < state.length:
-                verdicts.append(Verdict(trial, "go", min((looks + 1) * interval, state.length)))
-        return MedianState(state.length, values), verdicts
+        bests = {**state.bests, **{e.trial: -math.inf for e in news.entered}}
+        averages = {**state.averages, **{e.trial: () for e in news.entered}}
+        for trial, value in news.values.items():
+            own, known = averages[trial], math.isfinite(value)
+            before = own[-1] if own else math.nan
+            mean = before + (value - before) / (len(own) + 1) if known and math.isfinite(before) else value
+            averages[trial] = (*own, mean if known else before)
+            bests[trial] = max(bests[trial], value) if known else bests[trial]
+        for looks in sorted({len(averages[trial]) for trial in news.values}):
+            reached = {t: own[looks - 1] for t, own in averages.items() if len(own) >= looks}
+            ordered = np.sort([v for v in reached.values() if math.isfinite(v)])
+            for trial in (t for t in news.values if len(averages[t]) == looks):
+                others = ordered
+                if math.isfinite(reached[trial]):
+                    others = np.delete(ordered, np.searchsorted(ordered, reached[trial]))
+                bar = np.median(others) if len(others) >= least and looks * interval >= warmup else -math.inf
+                if bests[trial] < bar:
+                    why = f"its best after {looks * interval:g} was worse than the median of {len(others)} others"
+                    verdicts.append(Verdict(trial, "stop", reason=why))
+                elif looks * interval < state.length:
+                    verdicts.append(Verdict(trial, "go", min((looks + 1) * interval, state.length)))
+        return MedianState(state.length, bests, averages), verdicts
 
     def stages(trials: int, length: float) -> list[tuple[int, float]]:
         if length <= warmup:
@@ -84,8 +97,3 @@ def median(
         return [(trials, max(warmup, interval)), (math.ceil(trials / 2), length - max(warmup, interval))]
 
     return Pruner(init, update, stages, unit, metric, direction, asked)
-
-
-def _known(values: Sequence[float], looks: int) -> bool:
-    """Whether a trial has been looked at so often, and was finite at least once."""
-    return len(values) >= looks and any(math.isfinite(v) for v in values[:looks])

@@ -38,14 +38,12 @@ class News(NamedTuple):
         entered: Trials that are new, in the order asked.
         at: How much the reported trials have trained.
         values: What they have reached by then, more is better; NaN where a seed has failed.
-        closed: Whether nobody new will come.
         idle: Whether nobody trains, and nobody will before a verdict.
     """
 
     entered: Sequence[Entrant] = ()
     at: float = 0.0
     values: Mapping[str, float] = {}
-    closed: bool = False
     idle: bool = False
 
 
@@ -108,6 +106,13 @@ def scattered(trial: str) -> int:
 
 def asked_as(name: str, **arguments: Any) -> dict[str, Any]:
     return {"name": name, **{n: v for n, v in arguments.items() if v is not None}}
+
+
+def check_finite(name: str, **numbers: float) -> None:
+    """Refuses numbers that are not finite."""
+    for argument, value in numbers.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name}: got {argument}={value}; expected a finite number.")
 
 
 def check_unit(name: str, unit: str, direction: str | None) -> None:

@@ -9,7 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxopt_intro.distributions import float32
-from jaxopt_intro.sweeps.pruning.pair import Entrant, News, Pruner, Verdict, asked_as, check_unit, rank, scattered
+from jaxopt_intro.sweeps.pruning.pair import (
+    Entrant,
+    News,
+    Pruner,
+    Verdict,
+    asked_as,
+    check_finite,
+    check_unit,
+    rank,
+    scattered,
+)
 
 
 class PopulationState(NamedTuple):
@@ -35,9 +45,9 @@ def pbt(
     """Population based training: the worst go on from the best ones' weights, with their numbers a little changed.
 
     After every interval, within each program, the worst `share` of the trials take over parameters, optimizer state and
-    numbers of one of the best `share`, drawn evenly. Each number is then multiplied or divided by `factor`, and kept
-    within the values that the population began with; whole numbers stay whole. A trial that
-    has failed is replaced like the worst.
+    numbers of one of the best `share`, drawn evenly. Each number is then multiplied or divided by `factor` (in the
+    paper multiplied by 0.8 or 1.2), and kept within the values that the population began with; whole numbers stay
+    whole. A trial that has failed is replaced like the worst. A trial's score is that of its own curve.
 
     Args:
         interval: How much training lies between two looks.
@@ -59,6 +69,9 @@ def pbt(
         >>> [(v.trial, v.action, v.source, v.to) for v in pruner.update(state, News(idle=True))[1]]
         [('a', 'copy', 'b', 2.0), ('b', 'go', '', 2.0)]
     """
+    check_finite("pbt", interval=interval, share=share, factor=factor, seed=seed)
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"pbt: got seed={seed!r}; expected a whole number of at least 0.")
     if interval <= 0 or not 0 < share <= 0.5 or factor <= 1:
         raise ValueError(
             f"pbt: got interval={interval}, share={share}, factor={factor}; expected an interval above 0, a share "
@@ -117,7 +130,10 @@ def _copies(
             changed = {}
             for name, value in members[source].hparams.items():
                 moved = value * (factor if draw.integers(2) else 1 / factor)
-                moved = round(moved) if isinstance(value, int) else float32(moved)
+                if isinstance(value, int):  # a small one moves by 1, which a factor would not
+                    moved = round(moved) if round(moved) != value else value + (1 if moved > value else -1)
+                else:
+                    moved = float32(moved)
                 changed[name] = min(max(moved, ranges[name][0]), ranges[name][1])
             found[trial] = Verdict(trial, "copy", source=source, hparams=changed)
     return found
