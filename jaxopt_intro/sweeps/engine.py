@@ -21,7 +21,7 @@ from jaxopt_intro.sweeps.keeping import Keeper
 from jaxopt_intro.sweeps.planning import Plan
 from jaxopt_intro.sweeps.population import Lane
 from jaxopt_intro.sweeps.pruning import Verdict
-from jaxopt_intro.sweeps.readying import Ahead, Ready, make_ready, spare_cores
+from jaxopt_intro.sweeps.readying import Ahead, Placed, Ready, make_ready, spare_cores
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.tiles import End, Start
 from jaxopt_intro.typing import PyTree
@@ -63,6 +63,7 @@ class Engine:
         self._judge = Judge(job, session, self._field) if job.pruner else None
         self._ready: dict[str, Ready] = {}
         self._ahead: dict[str, Ahead] = {}
+        self._placed: dict[int, Placed] = {}
         self._exhausted = job.source is None
         self._told: set[str] = set()
         self._asks = 0
@@ -310,7 +311,9 @@ class Engine:
         if group.id not in self._ready:
             self._session.flush()
             ahead, self._ahead = self._ahead.pop(group.id, None), {}
-            self._ready[group.id] = make_ready(self._job, self._session, group, self._stages(group), ahead)
+            self._ready[group.id] = make_ready(
+                self._job, self._session, group, self._stages(group), self._placed, ahead
+            )
         return self._ready[group.id]
 
     def _prepare_next(self, plan: Plan) -> None:
@@ -318,7 +321,7 @@ class Engine:
         waiting = (self._field.groups[queue.group] for queue in self._field.queues())
         group = next((group for group in waiting if group.id not in self._ready), None)
         if group is not None and not self._ahead and spare_cores():
-            self._ahead = {group.id: Ahead(self._job, self._session, group, self._stages(group), plan)}
+            self._ahead = {group.id: Ahead(self._job, self._session, group, self._stages(group), plan, self._placed)}
 
     def _stages(self, group: Group) -> list[tuple[int, int]]:
         """How many members the group will have, and how many steps each trains between one rung and the next."""

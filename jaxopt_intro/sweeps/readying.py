@@ -62,6 +62,23 @@ class Ready(NamedTuple):
 Stages = Sequence[tuple[int, int]]
 
 
+class Placed(NamedTuple):
+    """Devices, and the data on them."""
+
+    devices: Devices
+    train: Batch
+    valid: Batch
+
+
+def place(job: Job, stages: Stages, before: dict[int, Placed]) -> Placed:
+    """Puts the data on as many devices as there are members for, once for each number of them."""
+    count = min(len(sharding.available()), max(count for count, _ in stages))
+    if count not in before:
+        devices = Devices(count)
+        before[count] = Placed(devices, *jax.device_put((job.train, job.valid), devices.copies))
+    return before[count]
+
+
 class Ahead:
     """A group whose programs are compiled in a thread while another group runs.
 
@@ -74,13 +91,21 @@ class Ahead:
         group: The group that comes next.
         stages: As `make_ready` takes them.
         plan: That of the running group.
+        placed_before: The data on devices, for groups on as many.
     """
 
-    def __init__(self, job: Job, session: Session, group: Group, stages: Stages, plan: Plan):
-        self.devices = _devices(stages)
-        self.train, self.valid = jax.device_put((job.train, job.valid), self.devices.copies)
+    def __init__(
+        self,
+        job: Job,
+        session: Session,
+        group: Group,
+        stages: Stages,
+        plan: Plan,
+        placed_before: dict[int, Placed],
+    ):
+        self.devices, self.train, self.valid = placed = place(job, stages, placed_before)
         self._group, self._stages, self._plan = group, stages, plan
-        self.programs = _programs(job, session, group, group.training, group.evaluate, self, stages)
+        self.programs = _programs(job, session, group, group.training, group.evaluate, placed, stages)
         # Contexts of JAX are a thread's own: what holds here has to hold there, or other programs are compiled.
         names = ("enable_x64", "default_device", "default_matmul_precision", "numpy_rank_promotion")
         contexts = [(getattr(jax, name), getattr(jax.config, f"jax_{name}")) for name in names]
@@ -114,7 +139,14 @@ def spare_cores() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def make_ready(job: Job, session: Session, group: Group, stages: Stages, ahead: Ahead | None = None) -> Ready:
+def make_ready(
+    job: Job,
+    session: Session,
+    group: Group,
+    stages: Stages,
+    placed_before: dict[int, Placed] | None = None,
+    ahead: Ahead | None = None,
+) -> Ready:
     """Chooses how a group is run, and compiles it.
 
     Args:
@@ -122,6 +154,7 @@ def make_ready(job: Job, session: Session, group: Group, stages: Stages, ahead: 
         session: Remembers the plans.
         group: The group.
         stages: How many members there will be, and how many steps each trains, between one rung and the next.
+        placed_before: The data on devices, for groups on as many.
         ahead: What was compiled of it before.
 
     Raises:
@@ -129,12 +162,9 @@ def make_ready(job: Job, session: Session, group: Group, stages: Stages, ahead: 
     """
     if ahead is not None:
         ahead.wait()
-        devices, train, valid = ahead.devices, ahead.train, ahead.valid
-    else:
-        devices = _devices(stages)
-        train, valid = jax.device_put((job.train, job.valid), devices.copies)
-    programs, plan = _planned(job, session, group, _Placed(devices, train, valid), stages, ahead)
-    return _compiled(session, group, programs, plan, devices, train, valid)
+    placed = place(job, stages, {} if placed_before is None else placed_before)
+    programs, plan = _planned(job, session, group, placed, stages, ahead)
+    return _compiled(session, group, programs, plan, placed.devices, placed.train, placed.valid)
 
 
 def _compiled(
@@ -198,20 +228,8 @@ def _epoch(count: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     return batching.epoch_indices(count, batch_size, seed=seed, epoch=epoch)
 
 
-class _Placed(NamedTuple):
-    """Devices, and the data on them."""
-
-    devices: Devices
-    train: Batch
-    valid: Batch
-
-
-def _devices(stages: Stages) -> Devices:
-    return Devices(min(len(sharding.available()), max(count for count, _ in stages)))
-
-
 def _programs(
-    job: Job, session: Session, group: Group, training: Training, evaluate: Any, placed: Any, stages: Stages
+    job: Job, session: Session, group: Group, training: Training, evaluate: Any, placed: Placed, stages: Stages
 ) -> Programs:
     past = session.plans.get(group.id, {})
     tile = functools.partial(
@@ -227,7 +245,7 @@ def _programs(
 
 
 def _planned(
-    job: Job, session: Session, group: Group, placed: _Placed, stages: Stages, ahead: Ahead | None
+    job: Job, session: Session, group: Group, placed: Placed, stages: Stages, ahead: Ahead | None
 ) -> tuple[Programs, Plan]:
     """The plan, and the programs to carry it out: those of the first training of which one lane fits in memory."""
     past, refused = session.plans.get(group.id, {}), None
