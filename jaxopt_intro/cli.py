@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _show_warning
+    if os.getcwd() not in sys.path:  # where module:function may be; last, so that it hides no package
+        sys.path.append(os.getcwd())
     try:
         asked = _parser().parse_args(arguments)
         return asked.run(asked)

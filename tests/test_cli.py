@@ -524,3 +524,22 @@ def test_one_part_is_told_in_full(capsys: pytest.CaptureFixture[str]):
     code, _, errors = run(capsys, "list", "losses", "hubr")
     assert code == 2
     assert "unknown loss 'hubr'. Did you mean 'huber'?" in errors
+
+
+def test_a_function_of_a_file_in_the_current_folder_is_found(tmp_path):
+    (tmp_path / "mine_here.py").write_text(
+        "import optax\n\ndef mine(learning_rate):\n    return optax.sgd(learning_rate)\n"
+    )
+    words = [
+        "sweep",
+        "--data",
+        "digits",
+        "--optimizer",
+        "mine_here:mine",
+        "--constant",
+        "learning_rate",
+        "0.1",
+        "--dry-run",
+    ]
+    done = subprocess.run([COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120)
+    assert "mine" in done.stdout

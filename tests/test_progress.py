@@ -85,3 +85,13 @@ def test_steps_have_no_epochs_to_count_and_nothing_is_nothing():
     assert json.loads(json.dumps(as_mapping(now)))["epochs_asked"] is None
     assert lines(Progress()) == ["0 of 0 members ended", "0 s so far"]
     assert not Progress().finished
+
+
+def test_a_finished_run_that_is_asked_again_is_still_finished():
+    run = {"type": "run", "objective": {"name": "accuracy", "direction": "max"}, "experiment": {"epochs": 1}}
+    trial = {"type": "trial", "trial": "a", "hparams": {}, "seeds": [0]}
+    end, receipt = {"type": "end", "trial": "a", "seed": 0, "status": "finished"}, {"type": "receipt", "seconds": 2.0}
+    finished = advance(Progress(), [run, trial, end, receipt])
+    assert advance(finished, [run]).finished
+    more = {**trial, "trial": "b"}
+    assert not advance(finished, [run, more]).finished

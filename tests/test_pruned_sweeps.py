@@ -113,6 +113,8 @@ def test_population_based_training_copies_weights_and_goes_on_with_other_numbers
     assert (found.status == "finished").all()  # the diverged one too: it took over another's weights
     copies = lineage(tmp_path / "run")
     assert len(copies) == 2 * 3
+    assert (found.copied_from != "").sum() == 2 * 3
+    assert found.rung.values.tolist() == [1.0, 2.0, 3.0, 4.0]
     first = found.trial.values[0]
     assert copies[0][0] == first or copies[1][0] == first
     assert (
@@ -123,6 +125,27 @@ def test_population_based_training_copies_weights_and_goes_on_with_other_numbers
 
 class Killed(Exception):
     """Stands for a kill: the process is gone, its journal and checkpoints are there."""
+
+
+def killed_again_and_again(monkeypatch, go, *, first):
+    """Kills a run after so many checkpoints, then after 3 more each time, until it comes to its end."""
+    left, saves = [first], Session.save_checkpoint
+
+    def save(session, record, tree):
+        saves(session, record, tree)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    monkeypatch.setattr(Session, "save_checkpoint", save)
+    for kills in range(30):
+        left[0] = first + 3 * kills
+        try:
+            go()
+            break
+        except Killed:
+            pass
+    assert kills >= 2
 
 
 @pytest.mark.parametrize("name", [None, "hyperband", "asha", "median", "pbt"])
@@ -137,24 +160,7 @@ def test_a_kill_at_any_moment_changes_no_bit_and_no_verdict(name, tmp_path, monk
         return sweep(experiment, TRIALS[:7], directory=directory, width=2, pruner=pruner)
 
     go(tmp_path / "whole")
-    left, saves = [5], Session.save_checkpoint
-
-    def killed(session, record, tree):
-        saves(session, record, tree)
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-
-    monkeypatch.setattr(Session, "save_checkpoint", killed)
-    kills = 0
-    while True:
-        left[0] = 5 + 3 * kills
-        try:
-            go(tmp_path / "run")
-            break
-        except Killed:
-            kills += 1
-    assert kills >= 2
+    killed_again_and_again(monkeypatch, lambda: go(tmp_path / "run"), first=5)
     assert curves(tmp_path / "run") == curves(tmp_path / "whole")
     assert ends(tmp_path / "run") == ends(tmp_path / "whole")
     assert len(ends(tmp_path / "run")) == 7
@@ -194,7 +200,7 @@ def test_a_sweep_ends_well_when_its_time_is_over(tmp_path, monkeypatch):
     assert found.status.values.ravel().tolist() == ["finished"] * 8 + ["pruned"] * 4
     assert set(found.reason.values.ravel()[8:]) == {"the sweep's time was over, 100000 seconds"}
     assert len(of(tmp_path / "run", "test")) == 1
-    for wrong in ({"max_time": 0}, {"max_failures": -1}, {"max_trials": 0}):
+    for wrong in ({"max_time": 0}, {"max_time": "10m"}, {"max_failures": -1}, {"max_trials": 0}):
         with pytest.raises(ValueError, match="sweep: got max_"):
             sweep(EXPERIMENT, TRIALS, directory=tmp_path / "none", **wrong)
 
@@ -250,23 +256,7 @@ def test_a_searcher_asks_again_and_again_and_a_kill_changes_no_trial(pruner, tmp
     assert [len(ask["trials"]) for ask in asks] == [5, 5, 8, 2]  # each option first, for half of the budget
     assert all(len({whole.optimizer.sel(trial=t).item() for t in ask["trials"]}) == 1 for ask in asks)
     assert len({trial for ask in asks for trial in ask["told"]}) > 0
-    left, saves = [7], Session.save_checkpoint
-
-    def killed(session, record, tree):
-        saves(session, record, tree)
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-
-    monkeypatch.setattr(Session, "save_checkpoint", killed)
-    for kills in range(20):
-        left[0] = 7 + 3 * kills
-        try:
-            go(tmp_path / "run")
-            break
-        except Killed:
-            pass
-    assert kills >= 2
+    killed_again_and_again(monkeypatch, lambda: go(tmp_path / "run"), first=7)
     assert ends(tmp_path / "run") == ends(tmp_path / "whole")
     assert curves(tmp_path / "run") == curves(tmp_path / "whole")
     with pytest.raises(ValueError, match="asked with search"):
@@ -329,23 +319,7 @@ def test_seeds_that_end_apart_are_one_trial_after_a_kill_too(tmp_path, monkeypat
 
     go(tmp_path / "whole")
     assert any("stopped early" in (r["reason"] or "") for r in ends(tmp_path / "whole").values())
-    left, saves = [9], Session.save_checkpoint
-
-    def killed(session, record, tree):
-        saves(session, record, tree)
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-
-    monkeypatch.setattr(Session, "save_checkpoint", killed)
-    for kills in range(20):
-        left[0] = 9 + 3 * kills
-        try:
-            go(tmp_path / "run")
-            break
-        except Killed:
-            pass
-    assert kills >= 2
+    killed_again_and_again(monkeypatch, lambda: go(tmp_path / "run"), first=9)
     assert ends(tmp_path / "run") == ends(tmp_path / "whole")
 
 

@@ -186,7 +186,8 @@ def checked(trials: Sequence[Trial] | Searcher, replicates: int, counts: Mapping
 
 
 def _limits(max_time: float | None, max_failures: int | None) -> Limits:
-    if max_time is not None and not max_time > 0:
+    number = isinstance(max_time, int | float) and not isinstance(max_time, bool)
+    if max_time is not None and not (number and max_time > 0):
         raise ValueError(f"sweep: got max_time={max_time!r}; expected a number of seconds above 0.")
     if max_failures is not None and (not isinstance(max_failures, int) or max_failures < 0):
         raise ValueError(f"sweep: got max_failures={max_failures!r}; expected a whole number of at least 0.")

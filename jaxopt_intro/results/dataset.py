@@ -254,11 +254,42 @@ def _seconds(records: list[Record], places: dict, over: np.ndarray) -> np.ndarra
     return np.where(over, np.nan, seconds)
 
 
+def judged(records: list[Record]) -> list[Record]:
+    """Returns what a pruner saw and said, a record for each rung: a verdict belongs to where its trial waited.
+
+    It may have been said later: of those who wait for others, when nobody trained. What was said again after a resume
+    counts once.
+
+    Args:
+        records: Those of a journal.
+
+    Examples:
+        >>> seen = {"type": "rung", "rung": 1, "values": {"a": 0.5}, "verdicts": []}
+        >>> said = {"type": "rung", "rung": 0, "values": {}, "verdicts": [{"trial": "a", "action": "stop"}]}
+        >>> judged([seen, said])
+        [{'rung': 1, 'values': {'a': 0.5}, 'verdicts': [{'trial': 'a', 'action': 'stop'}]}]
+    """
+    told = [record for record in records if record["type"] == "rung"]
+    waits: dict[str, Any] = {}
+    found: dict[float, Record] = {}
+    for record in {record.get("number", i): record for i, record in enumerate(told)}.values():
+        waits |= dict.fromkeys(record["values"], record["rung"])
+        for trial, value in record["values"].items():
+            found.setdefault(record["rung"], {"values": {}, "verdicts": {}})["values"][trial] = value
+        for said in record["verdicts"]:
+            at = waits.get(said["trial"], record["rung"])
+            found.setdefault(at, {"values": {}, "verdicts": {}})["verdicts"][said["trial"]] = said
+    return [
+        {"rung": at, "values": own["values"], "verdicts": list(own["verdicts"].values())}
+        for at, own in sorted(found.items())
+    ]
+
+
 def _rungs(records: list[Record], trials: list[str]) -> dict[str, Any]:
-    rungs = [record for record in records if record["type"] == "rung"]
+    rungs = judged(records)
     if not rungs:
         return {}
-    at = sorted({record["rung"] for record in rungs})
+    at = [record["rung"] for record in rungs]
     places = {(trial, rung): (i, j) for i, trial in enumerate(trials) for j, rung in enumerate(at)}
     values = np.full((len(trials), len(at)), np.nan, np.float32)
     verdict, source = np.full(values.shape, "", object), np.full(values.shape, "", object)

@@ -23,7 +23,7 @@ class Progress(NamedTuple):
         ended: Status of the members that have ended.
         seconds: How long the run has been worked on, all sessions together.
         session: How much of `seconds` and of `share` lay before the last session.
-        receipt: Whether the last session came to its end.
+        receipt: Whether a session came to its end, and nothing was left to do since.
     """
 
     objective: str = "objective"
@@ -86,7 +86,8 @@ def advance(progress: Progress, records: Iterable[Mapping[str, Any]]) -> Progres
     for record in records:
         kind = record["type"]
         if kind == "run":
-            now = _begun(now, record)
+            through = now.receipt and bool(done) and not done.keys() - ended.keys()  # asked again, nothing was left
+            now = _begun(now, record)._replace(receipt=through)
             better = min if now.direction == "min" else max
         elif kind == "trial":
             trials[record["trial"]] = _words(record)

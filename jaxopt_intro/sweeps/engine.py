@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxopt_intro.sweeps import checkpoint, field, tiles
 from jaxopt_intro.sweeps.field import Field, Queue
-from jaxopt_intro.sweeps.job import Group, Job, Member, Pair
+from jaxopt_intro.sweeps.job import Group, Job, Member, Pair, Source
 from jaxopt_intro.sweeps.judging import Judge
 from jaxopt_intro.sweeps.keeping import Keeper
 from jaxopt_intro.sweeps.planning import Plan
@@ -60,7 +60,7 @@ class Engine:
     def __init__(self, job: Job, session: Session):
         self._job, self._session = job, session
         self._field, self._keeper = Field(job), Keeper(session, job)
-        self._judge = Judge(job, session, self._field) if job.pruner else None
+        self._judge = Judge(job, job.pruner, session, self._field) if job.pruner else None
         self._ready: dict[str, Ready] = {}
         self._ahead: dict[str, Ahead] = {}
         self._placed: dict[int, Placed] = {}
@@ -80,8 +80,9 @@ class Engine:
         known = session.latest()
         self._ended = known.ended
         self._field.add(self._job.groups, self._ended)
-        for asked in session.asks:
-            self._ask(asked["count"], asked["told"])
+        if source := self._job.source:
+            for asked in session.asks:
+                self._ask(source, asked["count"], asked["told"])
         ended = [pair for pair in self._field.members if pair in self._ended]
         session.finished = session.finished_before = len(ended)
         session.done = sum(len(self._field.group_of(trial).rounds) for trial, _ in ended)
@@ -262,20 +263,19 @@ class Engine:
             for group, number, own in self._field.together(members):
                 self._finish(group, own, self._field.lanes(own, len(own)), number, reason)
         if self._judge and not replayed:
-            self._report_again(useful)
+            self._report_again(self._judge, useful)
         return bool(useful)
 
-    def _report_again(self, verdicts: Sequence[Verdict]) -> None:
+    def _report_again(self, judge: Judge, verdicts: Sequence[Verdict]) -> None:
         """Tells the pruner at once of trials that have reached their next rung already: rungs are at validations."""
-        assert self._judge is not None
         found: dict[float, dict[str, float]] = {}
         for verdict in verdicts:
             number, value = self._field.reached(verdict.trial)
             if verdict.action != "stop" and number and self._field.target(verdict.trial) <= number:
-                at = self._judge.amount(self._field.group_of(verdict.trial), number)
+                at = judge.amount(self._field.group_of(verdict.trial), number)
                 found.setdefault(at, {})[verdict.trial] = value
         for at, values in found.items():
-            self._carry_out(self._judge.report(at, values))
+            self._carry_out(judge.report(at, values))
 
     def _more(self) -> bool:
         """Asks for more trials; returns whether there are any."""
@@ -285,7 +285,7 @@ class Engine:
         count = self._job.source.batch  # the same in any process: a resumed search asks again
         ended = dict.fromkeys(trial for trial, _ in self._session.ended if trial not in self._told)
         told = [trial for trial in ended if self._field.knows(trial) and self._field.over(trial)]
-        groups = self._ask(count, told)
+        groups = self._ask(self._job.source, count, told)
         if not groups:
             self._exhausted = True
             return False
@@ -295,11 +295,10 @@ class Engine:
         self._enter()
         return True
 
-    def _ask(self, count: int, told: Sequence[str]) -> list[Group]:
-        assert self._job.source is not None
-        self._job.source.tell(told)
+    def _ask(self, source: Source, count: int, told: Sequence[str]) -> list[Group]:
+        source.tell(told)
         self._told.update(told)
-        groups = self._job.source.ask(count)
+        groups = source.ask(count)
         self._field.add(groups, self._ended)
         self._asks += 1
         self._count()

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxopt_intro.sweeps.field import Field
 from jaxopt_intro.sweeps.job import Group, Job, Member, Pair
-from jaxopt_intro.sweeps.pruning import Entrant, News, Verdict
+from jaxopt_intro.sweeps.pruning import Entrant, News, Pruner, Verdict
 from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.sweeps.tiles import End
 
@@ -19,7 +19,8 @@ class Judge:
     """A job's pruner, what it remembers, and the journal of what it was told and said.
 
     Args:
-        job: With a pruner.
+        job: What is asked.
+        pruner: Its pruner.
         session: The journal.
         field: The members.
 
@@ -28,15 +29,14 @@ class Judge:
         copies: Whether it lets trials copy each other.
     """
 
-    def __init__(self, job: Job, session: Session, field: Field):
-        assert job.pruner is not None
-        self._session, self._field, self._pruner, self._likely = session, field, job.pruner, job.likely
+    def __init__(self, job: Job, pruner: Pruner, session: Session, field: Field):
+        self._session, self._field, self._pruner, self._likely = session, field, pruner, job.likely
         self._examples = jax.tree.leaves(job.train)[0].shape[0]
         self._state: Any = None
-        self._objective = job.pruner.metric in (None, job.objective)
-        self._metric = job.pruner.metric or job.objective
-        self._sign = 1.0 if (job.pruner.direction or job.direction) == "max" else -1.0
-        self.updates, self.copies = 0, job.pruner.copies
+        self._objective = pruner.metric in (None, job.objective)
+        self._metric = pruner.metric or job.objective
+        self._sign = 1.0 if (pruner.direction or job.direction) == "max" else -1.0
+        self.updates, self.copies = 0, pruner.copies
 
     def enter(self, entrants: Sequence[Entrant]) -> list[Verdict]:
         """Tells the pruner of new trials."""

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from jaxopt_intro.results.cells import axis
-from jaxopt_intro.results.dataset import settings, varying
+from jaxopt_intro.results.dataset import judged, settings, varying
 from jaxopt_intro.results.ranking import summary
 from jaxopt_intro.results.reporting import asked, curves, progress
 
@@ -46,7 +46,7 @@ def of(dataset: xr.Dataset, records: list[Record], run: Path, *, running: bool) 
         "curves": curves.of(dataset),
         "progress": progress.of(dataset, records),
         "endings": _endings(dataset),
-        "rungs": [plain(r) for r in records if r["type"] == "rung"],
+        "rungs": [plain(r) for r in judged(records)],
         "receipt": plain(receipts[-1]) if receipts else None,
         "experiment_toml": asked.text(run),
         "toml_head": asked.toml_head(records),
