@@ -71,6 +71,16 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
     return from_records(journal.read(run), os.fspath(run))
 
 
+def directory_of(run: str | os.PathLike[str] | xr.Dataset) -> str:
+    """Returns the directory of a run, which may be given as the Dataset that `open` made of it.
+
+    Examples:
+        >>> directory_of("runs/a"), directory_of(xr.Dataset(attrs={"run": "runs/a"}))
+        ('runs/a', 'runs/a')
+    """
+    return str(run.attrs["run"]) if isinstance(run, xr.Dataset) else os.fspath(run)
+
+
 def from_records(records: list[Record], run: str) -> xr.Dataset:
     """Makes the Dataset of `open` from records already read; `run` is where they came from.
 
