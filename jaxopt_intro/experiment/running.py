@@ -415,7 +415,8 @@ def _test_chosen(
             evaluate = jax.jit(measure).lower(state, dataset.test, numbers).compile()
             session.compile_seconds += time.perf_counter() - begin
         kept = AVERAGE if job.objective.startswith(AVERAGE) else ""  # whose weights were kept
-        measured = evaluate(state, dataset.test, numbers)
+        with session.computing():
+            measured = jax.block_until_ready(evaluate(state, dataset.test, numbers))
         metrics = {kept + name: np.float32(value) for name, value in measured.items()}
         epoch = session.ended[chosen.id, seed]["best_epoch"]
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
