@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = ("objective", "slowness")
-_WIDE = 5.0  # an axis whose ends are at least this factor apart is drawn logarithmic
+_WIDE = 2.0  # an axis whose ends are at least this factor apart is drawn logarithmic: a narrower one has no ticks so
 
 
 def landscape(dataset: xr.Dataset, *, of: str = "objective", ax: Axes | None = None) -> Axes:
@@ -47,12 +47,12 @@ def landscape(dataset: xr.Dataset, *, of: str = "objective", ax: Axes | None = N
     ax = new_axes(ax, width=6.0)
     objective, share, slowness = filled(dataset)
     diverged = share >= 0.5
-    across, up = _axis(ax, dataset, "x"), _axis(ax, dataset, "y")
+    across, up = _side(ax, dataset, "x"), _side(ax, dataset, "y")
     trained = np.where(diverged, np.nan, objective if of == "objective" else slowness)
     _paint(ax, dataset, across, up, trained, diverged, None if of == "objective" else slowness)
     ax.set(xlabel=dataset.attrs["x"], ylabel=dataset.attrs["y"])
     ax.set_box_aspect(1)
-    arrows = _draw_arrows(ax, dataset) if of == "objective" else ""
+    arrows = _draw_arrows(ax, dataset, across, up) if of == "objective" else ""
     point = best(dataset)
     if point is not None and of == "objective":
         place = [point[dataset.attrs[side]].item() for side in ("x", "y")]
@@ -63,49 +63,68 @@ def landscape(dataset: xr.Dataset, *, of: str = "objective", ax: Axes | None = N
     return ax
 
 
-def _axis(ax: Axes, dataset: xr.Dataset, side: str) -> np.ndarray:
-    """Scales an axis; returns its values."""
+class _Side(NamedTuple):
+    """An axis as it is drawn: its values, the borders of its cells, and whether it is logarithmic."""
+
+    values: np.ndarray
+    borders: np.ndarray
+    log: bool
+
+    def share(self, values: np.ndarray) -> np.ndarray:
+        """Where values lie on it, from 0 to 1."""
+        at, ends = (np.log(v) if self.log else v for v in (values, self.borders[[0, -1]]))
+        return (at - ends[0]) / (ends[1] - ends[0])
+
+
+def _side(ax: Axes, dataset: xr.Dataset, side: str) -> _Side:
+    """Scales an axis."""
     values = dataset[dataset.attrs[side]].values
-    if dataset.attrs[f"{side}_scale"] == "log" and values[-1] >= _WIDE * values[0]:
-        getattr(ax, f"set_{side}scale")("log")  # a narrow window looks the same on a linear scale, which has ticks
+    log = dataset.attrs[f"{side}_scale"] == "log" and bool(values[-1] >= _WIDE * values[0])
+    if log:
+        getattr(ax, f"set_{side}scale")("log")
     elif side == "x":
         ax.tick_params(axis="x", rotation=30)
-    return values
+    at = np.log(values) if log else values
+    middles = (at[1:] + at[:-1]) / 2
+    borders = np.array([2 * at[0] - middles[0], *middles, 2 * at[-1] - middles[-1]])
+    return _Side(values, np.exp(borders) if log else borders, log)
 
 
 def _paint(
     ax: Axes,
     dataset: xr.Dataset,
-    across: np.ndarray,
-    up: np.ndarray,
+    across: _Side,
+    up: _Side,
     trained: np.ndarray,
     diverged: np.ndarray,
     slowness: np.ndarray | None,
 ) -> None:
     from matplotlib.colors import Normalize
 
-    mesh: dict[str, Any] = {"shading": "nearest", "rasterized": True}
+    borders, mesh = (across.borders, up.borders), {"shading": "flat", "rasterized": True}
     paint = colours(dataset) if slowness is None else "viridis_r"
-    drawn = ax.pcolormesh(across, up, trained, cmap=paint, norm=Normalize(*shown_range(trained)), gid="trained", **mesh)
+    drawn = ax.pcolormesh(*borders, trained, cmap=paint, norm=Normalize(*shown_range(trained)), gid="trained", **mesh)
     label = dataset.attrs["objective"] if slowness is None else "mean training loss over the first"
     ax.figure.colorbar(drawn, ax=ax, label=label, extend="both", shrink=0.85)  # type: ignore[union-attr]
     if not diverged.any():
         return
     grey = np.where(diverged, 0.35 if slowness is None else slowness, np.nan)
     norm = Normalize(0.0, 1.0) if slowness is None else Normalize(0.0, float(np.nanpercentile(grey, 98)) or 1.0)
-    ax.pcolormesh(across, up, grey, cmap="Greys", norm=norm, gid="diverged", **mesh)
+    ax.pcolormesh(*borders, grey, cmap="Greys", norm=norm, gid="diverged", **mesh)
     if slowness is None and not diverged.all():
-        ax.contourf(across, up, diverged.astype(float), levels=[0.5, 1.5], colors="none", hatches=["////"])
+        ax.contourf(
+            across.values, up.values, diverged.astype(float), levels=[0.5, 1.5], colors="none", hatches=["////"]
+        )
 
 
-def _draw_arrows(ax: Axes, dataset: xr.Dataset) -> str:
+def _draw_arrows(ax: Axes, dataset: xr.Dataset, across: _Side, up: _Side) -> str:
     """Draws the arrows that are to be trusted; says how many are not, and why."""
     if "arrow" not in dataset.dims:
         return ""
     reasons = dataset.arrow_refused.values
     kept = reasons == ""
     if kept.any():
-        places = np.stack([_share(dataset, side, dataset[f"arrow_{side}"].values[kept]) for side in ("x", "y")])
+        places = across.share(dataset.arrow_x.values[kept]), up.share(dataset.arrow_y.values[kept])
         ways = np.stack([dataset.arrow_right.values[kept], dataset.arrow_up.values[kept]])
         slopes = np.hypot(*ways)
         spacing = 1.0 / np.sqrt(len(reasons))
@@ -120,15 +139,6 @@ def _draw_arrows(ax: Axes, dataset: xr.Dataset) -> str:
     names, counts = np.unique(reasons[~kept], return_counts=True)
     why = ", ".join(f"{count} {name}" for name, count in zip(names.tolist(), counts.tolist(), strict=True))
     return f"{kept.sum()} of {len(kept)} arrows, downhill in loss" + (f"; left out:\n{why}" if why else "")
-
-
-def _share(dataset: xr.Dataset, side: str, values: np.ndarray) -> np.ndarray:
-    """Where values lie on the drawn axis, whose ends are half a cell beyond the first and last point."""
-    axis = dataset[dataset.attrs[side]].values
-    log = dataset.attrs[f"{side}_scale"] == "log"
-    at, ends = (np.log(v) if log else v for v in (values, axis[[0, -1]]))
-    cells = len(axis) - 1
-    return ((at - ends[0]) / (ends[1] - ends[0]) * cells + 0.5) / (cells + 1)
 
 
 def _words(dataset: xr.Dataset, point: xr.Dataset | None) -> str:
