@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -363,7 +364,10 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, with the nearest option."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}. Try: {self.prog} --help")
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), n=1) if wrong else []
+        hint = f"Did you mean {near[0]}?" if near else f"Try: {self.prog} --help"
+        raise ValueError(f"{message}. {hint}")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         asked, extra = self.parse_known_args(args, namespace)
