@@ -124,7 +124,7 @@ def sweep(
         comparable(objective, programs_there, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
-    directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
+    directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
@@ -244,9 +244,10 @@ def _role(program: Program, name: str) -> str | None:
     return parts[found[name].index].role if name in found else None
 
 
-def _new_directory(experiment: Experiment, dataset: Dataset) -> Path:
+def new_directory(dataset: Dataset, ending: str = "") -> Path:
+    """Returns a directory under `runs/` that does not exist yet, named after the time and the data."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    name = dataset.info.name.replace(":", "-").replace("/", "-")
+    name = dataset.info.name.replace(":", "-").replace("/", "-") + ending
     path = first = Path("runs") / f"{stamp}-{name}"
     number = 2
     while path.exists():
