@@ -7,8 +7,10 @@ or a replay differs; 2 something asked is impossible, said in one line; 130 a sw
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -138,20 +140,19 @@ def _replay(asked: argparse.Namespace) -> int:
 
 
 def _finalists(asked: argparse.Namespace) -> int:
-    from jaxopt_intro.experiment import finalists
+    from jaxopt_intro.experiment import choosing, finalists
     from jaxopt_intro.sweeps import sharding
     from jaxopt_intro.terminal import Terminal
 
     sharding.a_device_for_each_core()
-    with Terminal() as terminal:
+    with contextlib.nullcontext() if asked.json else Terminal() as terminal:
+        listener = terminal.listen if terminal else None
         try:
-            found = finalists(
-                asked.path, asked.top, asked.replicates, directory=asked.directory, listener=terminal.listen
-            )
+            found = finalists(asked.path, asked.top, asked.replicates, directory=asked.directory, listener=listener)
         except KeyboardInterrupt:
             print(f"interrupted; nothing that was finished is lost\ngo on: {PROGRAM} finalists {asked.path}, as before")
             return 130
-    print(f"{found.attrs['words']}\nrun: {found.attrs['run']}")
+    print(choosing.to_json(found) if asked.json else f"{found.attrs['words']}\nrun: {found.attrs['run']}")
     return 0
 
 
@@ -240,6 +241,7 @@ def _add_again(commands: Any) -> None:
     finalists.add_argument("--top", type=_count, default=5, metavar="K", help="how many trials (5)")
     finalists.add_argument("--replicates", type=_count, default=10, metavar="N", help="seeds of each (10)")
     finalists.add_argument("--directory", metavar="DIR", help="where they are kept (RUN-finalists)")
+    finalists.add_argument("--json", action="store_true", help="as JSON, a row for each of them")
     finalists.set_defaults(run=_finalists)
 
 
@@ -367,7 +369,10 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, with the nearest option."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}. Try: {self.prog} --help")
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), n=1) if wrong else []
+        hint = f"Did you mean {near[0]}?" if near else f"Try: {self.prog} --help"
+        raise ValueError(f"{message}. {hint}")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         asked, extra = self.parse_known_args(args, namespace)

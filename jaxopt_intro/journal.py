@@ -303,8 +303,12 @@ def _check_record(record: Mapping[str, Any], *, first: bool) -> None:
         raise ValueError(f"got format {record.get('format')!r}; expected {FORMAT}. Add 'format': journal.FORMAT.")
 
 
+_PLAIN = (str, int, bool, type(None))
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(_plain(record), separators=(",", ":"), allow_nan=False).encode("ascii")
+    body = _encode(_plain(record)).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -333,17 +337,17 @@ def _decode(value: dict[str, Any]) -> Any:
 
 def _plain(value: Any) -> Any:
     """Turns NumPy's numbers, arrays and non-finite floats into what JSON can hold."""
-    if value is None or isinstance(value, str | bool | int):
+    if type(value) in _PLAIN or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": str(float(value))}
-    if isinstance(value, Mapping):
-        wrong = [key for key in value if not isinstance(key, str) or key == "$float"]
-        if wrong:
-            raise TypeError(f"got the key {wrong[0]!r}; expected strings other than '$float'. Rename it.")
-        return {key: _plain(item) for key, item in value.items()}
+    if type(value) is dict or isinstance(value, Mapping):  # the first is quick to tell
+        wrong = next((key for key in value if not isinstance(key, str) or key == "$float"), None)
+        if wrong is not None:
+            raise TypeError(f"got the key {wrong!r}; expected strings other than '$float'. Rename it.")
+        return {key: item if type(item) in _PLAIN else _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if type(item) in _PLAIN else _plain(item) for item in value]
     if hasattr(value, "__array__"):
         return _plain_array(np.asarray(value))
     raise TypeError(

@@ -143,6 +143,7 @@ class Terminal:
         if set(best["status"]) == {"finished"}:
             best = best.drop(columns="status")
         title = f"the best {len(best)} of {dataset.sizes['trial']} trials, by {dataset.attrs['objective']}"
+        title += f"\n{changed}" if (changed := dataset.attrs.get("changed", "")) else ""
         wide = self._console.width >= 100
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         table.add_column("rank", justify="right")
@@ -169,7 +170,8 @@ class Terminal:
     def receipt(self, receipt: dict[str, Any], plans: dict[str, Any]) -> None:
         """Shows how fast the run was, and why."""
         self._console.print(
-            f"receipt: {receipt['seconds']:.1f} s, of which {receipt['compile_seconds']:.1f} s compiling; "
+            f"receipt: {receipt['seconds']:.1f} s, of which {receipt['compile_seconds']:.1f} s compiling and "
+            f"{receipt.get('measuring_seconds', 0.0):.1f} s measuring; "
             f"training {receipt['members_per_second']:.2f} trials/s, {receipt['examples_per_second']:,.0f} examples/s; "
             f"{receipt['busy']:.0%} of the work went into live trials"
         )

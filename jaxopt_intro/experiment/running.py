@@ -424,13 +424,14 @@ def _test_chosen(
 def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
     """What this session did, how fast, and why."""
     seconds = session.elapsed()
-    running = max(seconds - session.compile_seconds, 1e-9)
+    running = max(seconds - session.compile_seconds - session.measuring_seconds, 1e-9)
     examples = session.useful_examples
     return {
         "type": "receipt",
         "device": device_description(),
         "seconds": round(seconds, 3),
         "compile_seconds": round(session.compile_seconds, 3),
+        "measuring_seconds": round(session.measuring_seconds, 3),
         "run_seconds": round(running, 3),
         "host_seconds": round(max(running - session.computing_seconds, 0.0), 3),
         "trials": len({m.trial for g in groups for m in g.members}),
