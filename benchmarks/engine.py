@@ -21,7 +21,7 @@ import numpy as np
 from jaxopt_intro import Experiment, Space, adaptive, log_uniform, sweep, uniform
 from jaxopt_intro.sweeps import sharding
 
-NETWORKS = {"linear": 3_000, "mlp": 400, "2c2d": 6}
+NETWORKS = {"linear": 1_500, "mlp": 50, "2c2d": 4}
 """How many steps each trains: the sweep of 64 takes some seconds."""
 COUNTS, WIDTHS = (1, 8, 64), (1, 2, 4, 8, 16, 32)
 SEEDS, BUDGET = 10, 60

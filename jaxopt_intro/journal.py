@@ -60,12 +60,13 @@ receipt
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import socket
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,32 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def writing(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """Holds the lock of a directory that has no journal, such as a map's.
+
+    Args:
+        directory: Created when missing.
+
+    Raises:
+        Locked: Another process writes it.
+
+    Examples:
+        >>> import tempfile
+        >>> with writing(tempfile.mkdtemp()) as directory:
+        ...     writer(directory)
+        'process ... on ...'
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = _lock(directory)
+    try:
+        yield directory
+    finally:
+        (directory / "lock.owner").unlink(missing_ok=True)
+        lock.release()
 
 
 def check_free(directory: str | os.PathLike[str]) -> None:

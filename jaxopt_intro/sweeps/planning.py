@@ -18,7 +18,7 @@ from jaxopt_intro.typing import Array, Batch, PyTree
 
 SEGMENT_SECONDS = 5.0
 WIDTHS = (1, 8, 64, 512)
-PROBE_MEMBER_STEPS = 512
+PROBE_MEMBER_STEPS = 1024
 PROBE_STEPS = (16, 64)
 PROBE_SECONDS = 0.2
 HEADROOM = 0.6

@@ -298,9 +298,9 @@ def _plan(
             lanes, totals = segment(lanes, hparams, train, rows)
             jax.block_until_ready(totals)
             seconds.append(time.perf_counter() - begin)
-        session.measuring_seconds += sum(seconds)
         return min(seconds)
 
+    begin, compiling = time.perf_counter(), programs.seconds
     plan = planning.choose(
         programs,
         stages=stages,
@@ -310,6 +310,7 @@ def _plan(
         width=job.width,
         notify=lambda text: session.notify(group.title, text),
     )
+    session.measuring_seconds += time.perf_counter() - begin - (programs.seconds - compiling)
     rates, convolutions = {str(w): rate for w, rate in plan.rates.items()}, programs.convolutions(plan.width)
     record = {
         "width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why,
