@@ -266,6 +266,14 @@ def test_linen_fields_are_staged_too():
     assert found["rate"].startswith(f"a branch in flax's Dropout at {line}; regularizers.stochastic.dropout(")
 
 
+def test_a_line_of_a_notebook_is_said_to_be_in_a_cell():
+    """IPython compiles a cell as a file in the temporary folder, named by a hash that tells a reader nothing."""
+    scope = {"jnp": jnp}
+    code = "def shapes(traced, fixed):\n    return jnp.zeros(int({**traced, **fixed}['width']))\n"
+    exec(compile(code, "/tmp/ipykernel_4711/1415926535.py", "exec"), scope)
+    assert stage(scope["shapes"], {"width": 3}) == {"width": "a shape in a cell, line 2"}
+
+
 def test_nothing_is_computed():
     ran = []
 

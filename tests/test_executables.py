@@ -36,6 +36,28 @@ def test_a_second_process_compiles_nothing_new_and_finds_the_same(tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+REPLAY = """
+import sys
+from jaxopt_intro import replay, results
+run = results.open(sys.argv[1])
+assert replay(sys.argv[1], run.trial.values.tolist()).largest_difference is None
+"""
+
+
+def test_a_replay_takes_the_programs_of_its_run(tmp_path):
+    environment = os.environ | {"JAXOPT_INTRO_CACHE": str(tmp_path / "cache"), "XLA_FLAGS": ""}  # one device
+    kept = []
+    for script in (SWEEP, REPLAY):
+        words = [sys.executable, "-c", script, str(tmp_path / "run")]
+        subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        files = [path for path in (tmp_path / "cache" / "programs").rglob("*") if path.is_file()]
+        kept.append({path.name: path.stat().st_mtime_ns for path in files})
+    programs, read = ([n for n in kept[0] if n.endswith(end)] for end in ("-cache", "-atime"))
+    assert len(programs) >= 3
+    assert [n for n in kept[1] if n.endswith("-cache")] == programs
+    assert [n for n in read if kept[1][n] > kept[0][n]], "JAX notes when it took a program from there"
+
+
 def test_what_jax_was_told_holds(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXOPT_INTRO_CACHE", str(tmp_path))
     before = jax.config.jax_compilation_cache_dir

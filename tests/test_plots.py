@@ -118,7 +118,7 @@ def pruned(directory):
             verdicts = [{**said, "trial": name} for name in values]
             verdicts[-1]["action"] = "stop" if epoch == 2 else "go"
             verdicts[0] |= {"action": "copy", "from": "b"} if epoch == 4 else {}
-            journal.append({"type": "rung", "rung": epoch, "values": values, "verdicts": verdicts, "time": 1.0})
+            journal.append({"type": "rung", "rung": float(epoch), "values": values, "verdicts": verdicts, "time": 1.0})
         journal.append({"type": "end", "trial": "c", "seed": 0, "status": "pruned", "step": 6, "epoch": 2})
     return results.open(directory)
 

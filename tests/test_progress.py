@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from jaxopt_intro import journal
@@ -55,6 +56,13 @@ def test_the_share_and_what_remains():
     now = advance(now, [end("b")])
     assert (now.share, now.finished) == (1.0, False), "until the receipt it may test"
     assert advance(now, [{"type": "receipt", "seconds": 12.0}]).finished
+
+
+def test_a_listener_is_told_of_arrays():
+    """A sweep's own records hold arrays, where those that were read hold lists."""
+    told = epoch(1, {"a": 0.5, "b": 0.25})
+    told["metrics"] = {name: np.array(values, np.float32) for name, values in told["metrics"].items()}
+    assert advance(Progress(), [RUN, asked("a"), asked("b"), told]).leader == ("b", 0.25)
 
 
 def test_a_failed_member_does_not_lead_and_no_nan_does():

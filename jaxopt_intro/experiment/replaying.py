@@ -21,7 +21,7 @@ from jaxopt_intro.experiment.comparing import Comparison, Difference
 from jaxopt_intro.experiment.lineage import Life, Stage, lives
 from jaxopt_intro.experiment.probing import Measured, Probes
 from jaxopt_intro.experiment.reopening import Past
-from jaxopt_intro.sweeps import tiles
+from jaxopt_intro.sweeps import executables, tiles
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.readying import Ready, make_ready
 from jaxopt_intro.sweeps.session import Session
@@ -121,7 +121,7 @@ def replay(
     job, again, notes = _job(past, own)
     for one in again if measures else ():
         probing.check(measures, one.group, probing.first_batch(job, one.group))
-    with _place(directory) as place, journal.Journal(place) as writer:
+    with _place(directory) as place, journal.Journal(place) as writer, executables.kept_on_disk():
         session = Session(place, writer, [], lambda record: None, checkpoint_seconds=math.inf)
         _begin(session, past, again)
         measured = [m for one in again for m in _train(job, session, one, width, measures, every)]

@@ -243,8 +243,10 @@ def _rank(frame: _Frame) -> int:
 def _words(frame: _Frame | None) -> str:
     if frame is None:
         return ""
-    file, line, code = frame.summary.filename, frame.summary.lineno, frame.summary.line
-    return f" at {Path(file).name}:{line}" + (f": {code}" if code else "")
+    path, line, code = Path(frame.summary.filename), frame.summary.lineno, frame.summary.line
+    cell = path.parent.name.startswith("ipykernel_")  # a notebook's cell, whose file is named by a hash
+    where = f"in a cell, line {line}" if cell else f"at {path.name}:{line}"
+    return f" {where}" + (f": {code}" if code else "")
 
 
 def _code(summary: traceback.FrameSummary) -> str:

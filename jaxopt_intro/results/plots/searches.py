@@ -85,7 +85,7 @@ def rungs(dataset: xr.Dataset, *, ax: Axes | None = None) -> Axes:
             ax.plot(place, [start, values[row, column]], ":", color=COLOURS[0], lw=1.0, zorder=2, gid="from")
     log_when_wide(ax, values)
     ax.set_xscale("log")  # rungs are at equal ratios
-    ax.set_xticks(at, [str(epoch) for epoch in at])
+    ax.set_xticks(at, [f"{epoch:g}" for epoch in at])
     ax.set_xticks([], minor=True)
     objective = dataset.attrs["objective"]
     ax.set(xlabel="rung: epochs done", ylabel=f"{objective} as the pruner saw it")
