@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from jaxopt_intro import journal, results
 
 REPORT_SECONDS = 30.0
-_COUNTS = (("ended", "members", "trials"), ("done", "total", "epochs"))
+_COUNTS = (("ended", "asked_members", "trials"), ("done", "total", "epochs"))
 
 
 class Terminal:

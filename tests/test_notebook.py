@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from jaxopt_intro import results
+from jaxopt_intro import Experiment, Space, log_uniform, results, sweep
 from jaxopt_intro.journal import Journal
 from jaxopt_intro.results import notebook
 from tests.journals import RATES, diverges, grid_trials, run_record, trial, write
@@ -107,3 +107,11 @@ def test_the_bar_follows_the_records(monkeypatch):
     assert re.search(r'<progress value="1.0000"', last)
     assert "best valid_accuracy of a member 0.5000: &lt;b&gt;, learning_rate 0.1" in last
     assert "finished after 5 s" in last
+
+
+def test_the_bar_follows_a_sweep(monkeypatch, tmp_path):
+    display = Display(monkeypatch, types.SimpleNamespace(kernel=object()))
+    trials = Space(learning_rate=log_uniform(1e-3, 1e-1)).grid(2)
+    found = sweep(Experiment(data="digits", model="linear", epochs=1), trials, directory=tmp_path / "run")
+    assert "2 of 2 members ended, 2 of 2 epochs" in display.shown[-1]
+    assert f"best valid_accuracy of a member {found.score.max().item():.4f}" in display.shown[-1]

@@ -19,7 +19,7 @@ CPU = {"platform": "cpu", "kind": "cpu", "count": 1, "cores": 2, "machine": "x86
 
 
 def record(kind, **more):
-    return {"type": kind, "done": 0, "total": 8, "ended": 0, "members": 4, **more}
+    return {"type": kind, "done": 0, "total": 8, "ended": 0, "asked_members": 4, **more}
 
 
 def epoch(values, direction="max", **more):

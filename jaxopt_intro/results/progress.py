@@ -93,7 +93,7 @@ def advance(progress: Progress, records: Iterable[Mapping[str, Any]]) -> Progres
             trials[record["trial"]] = _words(record)
             done.update({(record["trial"], seed): done.get((record["trial"], seed), 0) for seed in record["seeds"]})
         elif kind == "epoch":
-            values = record["metrics"].get(now.objective) or [math.nan] * len(record["members"])
+            values = record["metrics"].get(now.objective, [math.nan] * len(record["members"]))
             for (trial, seed), value in zip(record["members"], values, strict=True):
                 done[trial, seed] = max(done.get((trial, seed), 0), record["epoch"])
                 if math.isfinite(value):

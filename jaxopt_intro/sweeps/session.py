@@ -154,7 +154,7 @@ class Session:
         self._listener({"type": "progress", "group": group, "text": text, **self._progress()})
 
     def _progress(self) -> dict[str, int]:
-        return {"done": self.done, "total": self.total, "ended": self.finished, "members": self.members}
+        return {"done": self.done, "total": self.total, "ended": self.finished, "asked_members": self.members}
 
     @contextmanager
     def computing(self) -> Iterator[None]:
