@@ -21,7 +21,7 @@ import numpy as np
 from jaxopt_intro import Experiment, Space, adaptive, log_uniform, sweep, uniform
 from jaxopt_intro.sweeps import sharding
 
-NETWORKS = {"linear": 3_000, "mlp": 400, "2c2d": 6}
+NETWORKS = {"linear": 1_500, "mlp": 50, "2c2d": 4}
 """How many steps each trains: the sweep of 64 takes some seconds."""
 COUNTS, WIDTHS = (1, 8, 64), (1, 2, 4, 8, 16, 32)
 SEEDS, BUDGET = 10, 60
@@ -43,16 +43,19 @@ def widths(repeats: int = 3) -> list[dict[str, Any]]:
             trials = Space(learning_rate=log_uniform(1e-4, 1e-2)).grid(count)
             fixed = [w for w in WIDTHS if w * jax.local_device_count() <= 2 * count]
             seconds: dict[Any, list[float]] = {w: [] for w in (None, *fixed)}
-            chosen = set()
+            chosen, choosing = set(), []
             for _ in range(repeats if model != "2c2d" else 1):
                 for width, taken in seconds.items():
                     receipt, _ = receipt_of(experiment, trials, width=width)
                     taken.append(receipt["run_seconds"])
-                    chosen |= {receipt["groups"][0]["width"]} if width is None else set()
+                    if width is None:
+                        chosen.add(receipt["groups"][0]["width"])
+                        choosing.append(receipt["measuring_seconds"])
             medians = {width: statistics.median(taken) for width, taken in seconds.items()}
             auto, best = medians.pop(None), min(medians, key=lambda w: medians[w])
             row = {
                 "model": model, "trials": count, "chosen": sorted(chosen), "auto_seconds": auto,
+                "choosing_seconds": statistics.median(choosing),
                 "fixed_seconds": medians, "best": best, "best_over_auto": medians[best] / auto,
             }  # fmt: skip
             print(row, flush=True)

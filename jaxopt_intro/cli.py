@@ -7,15 +7,18 @@ or a replay differs; 2 something asked is impossible, said in one line; 130 a sw
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxopt_intro import options, viewing
+from jaxopt_intro import charting, options, viewing
+from jaxopt_intro.viewing import count
 
 PROGRAM = "jaxopt-intro"
 EXAMPLES = """examples:
@@ -138,20 +141,19 @@ def _replay(asked: argparse.Namespace) -> int:
 
 
 def _finalists(asked: argparse.Namespace) -> int:
-    from jaxopt_intro.experiment import finalists
+    from jaxopt_intro.experiment import choosing, finalists
     from jaxopt_intro.sweeps import sharding
     from jaxopt_intro.terminal import Terminal
 
     sharding.a_device_for_each_core()
-    with Terminal() as terminal:
+    with contextlib.nullcontext() if asked.json else Terminal() as terminal:
+        listener = terminal.listen if terminal else None
         try:
-            found = finalists(
-                asked.path, asked.top, asked.replicates, directory=asked.directory, listener=terminal.listen
-            )
+            found = finalists(asked.path, asked.top, asked.replicates, directory=asked.directory, listener=listener)
         except KeyboardInterrupt:
             print(f"interrupted; nothing that was finished is lost\ngo on: {PROGRAM} finalists {asked.path}, as before")
             return 130
-    print(f"{found.attrs['words']}\nrun: {found.attrs['run']}")
+    print(choosing.to_json(found) if asked.json else f"{found.attrs['words']}\nrun: {found.attrs['run']}")
     return 0
 
 
@@ -196,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_sweep(commands)
+    charting.add_command(commands, natural=_natural)
     viewing.add_commands(commands)
     _add_again(commands)
     data = commands.add_parser("data", help="list data sets, or make one ready")
@@ -218,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     surfaces.add_argument("--out", default="surfaces.png", metavar="FILE", help="the picture (surfaces.png)")
     surfaces.add_argument("--method", nargs="+", metavar="NAME", help="optimizers (all of them)")
     surfaces.add_argument("--surface", nargs="+", metavar="NAME", help="beale, long_valley, saddle; rosenbrock")
-    surfaces.add_argument("--steps", type=_count, default=200, metavar="N", help="steps of each path (200)")
+    surfaces.add_argument("--steps", type=count, default=200, metavar="N", help="steps of each path (200)")
     surfaces.set_defaults(run=_surfaces)
     return parser
 
@@ -229,7 +232,7 @@ def _add_again(commands: Any) -> None:
     replay.add_argument("path", metavar="RUN", help="the run's directory")
     replay.add_argument("trial", nargs="+", metavar="TRIAL", help="an id, or the beginning of one")
     replay.add_argument("--seed", type=_natural, help="one of its seeds (all of them)")
-    replay.add_argument("--width", type=_count, metavar="W", help="how many side by side (as in the run)")
+    replay.add_argument("--width", type=count, metavar="W", help="how many side by side (as in the run)")
     replay.add_argument(
         "--probe", nargs="+", action="extend", metavar="NAME", help="sharpness, …; see: jaxopt-intro list probes"
     )
@@ -237,9 +240,10 @@ def _add_again(commands: Any) -> None:
     replay.set_defaults(run=_replay)
     finalists = commands.add_parser("finalists", help="train the best trials again on fresh seeds, and test one")
     finalists.add_argument("path", metavar="RUN", help="the run's directory")
-    finalists.add_argument("--top", type=_count, default=5, metavar="K", help="how many trials (5)")
-    finalists.add_argument("--replicates", type=_count, default=10, metavar="N", help="seeds of each (10)")
+    finalists.add_argument("--top", type=count, default=5, metavar="K", help="how many trials (5)")
+    finalists.add_argument("--replicates", type=count, default=10, metavar="N", help="seeds of each (10)")
     finalists.add_argument("--directory", metavar="DIR", help="where they are kept (RUN-finalists)")
+    finalists.add_argument("--json", action="store_true", help="as JSON, a row for each of them")
     finalists.set_defaults(run=_finalists)
 
 
@@ -278,14 +282,14 @@ def _add_sweep(commands: Any) -> None:
     parts.add_argument("--objective", help="the metric, or loss, whose validation decides")
     parts.add_argument("--direction", choices=["max", "min"], help="which is better, for a metric of your own")
     length = sweep.add_argument_group("how long, and with what randomness")
-    length.add_argument("--epochs", type=_count, help="epochs of each trial (5)")
-    length.add_argument("--steps", type=_count, help="steps of each trial, in place of epochs")
-    length.add_argument("--validate-every", type=_count, metavar="STEPS", help="steps between validations (an epoch)")
-    length.add_argument("--batch-size", type=_count, help="examples of an update (128)")
+    length.add_argument("--epochs", type=count, help="epochs of each trial (5)")
+    length.add_argument("--steps", type=count, help="steps of each trial, in place of epochs")
+    length.add_argument("--validate-every", type=count, metavar="STEPS", help="steps between validations (an epoch)")
+    length.add_argument("--batch-size", type=count, help="examples of an update (128)")
     length.add_argument(
-        "--microbatch", type=_count, help="examples of a step; then batch_size is a number, of trials of one program"
+        "--microbatch", type=count, help="examples of a step; then batch_size is a number, of trials of one program"
     )
-    length.add_argument("--replicates", type=_count, metavar="N", help="seeds of each trial (1)")
+    length.add_argument("--replicates", type=count, metavar="N", help="seeds of each trial (1)")
     length.add_argument("--seed", type=_natural, help="the first seed (0)")
     length.add_argument("--data-seed", type=_natural, help="decides the batches' order (0)")
     length.add_argument("--vary-batches", action="store_const", const=True, help="a batch order for each seed")
@@ -308,11 +312,11 @@ def _add_sweep(commands: Any) -> None:
         "--choice", nargs="+", action="append", metavar="NAME", help="a name and its options; a,b is a list"
     )
     space.add_argument("--points", **more, metavar="NAME=N", help="a grid: how many values of each number")
-    space.add_argument("--random", type=_count, metavar="N", help="N random trials in place of a grid")
-    space.add_argument("--sobol", type=_count, metavar="N", help="N quasi-random trials, best a power of 2")
-    space.add_argument("--halton", type=_count, metavar="N", help="N quasi-random trials, for any N")
+    space.add_argument("--random", type=count, metavar="N", help="N random trials in place of a grid")
+    space.add_argument("--sobol", type=count, metavar="N", help="N quasi-random trials, best a power of 2")
+    space.add_argument("--halton", type=count, metavar="N", help="N quasi-random trials, for any N")
     space.add_argument("--sampler", metavar="NAME", help="learn from trials where to look: tpe, gp, cmaes, nsgaii, …")
-    space.add_argument("--trials", type=_count, metavar="N", help="how many trials a sampler asks for")
+    space.add_argument("--trials", type=count, metavar="N", help="how many trials a sampler asks for")
     space.add_argument("--search-seed", type=_natural, metavar="SEED", help="decides the trials of all but a grid (0)")
     run = sweep.add_argument_group("the run")
     run.add_argument("--directory", metavar="DIR", help="where it is kept (a new one under runs/)")
@@ -325,20 +329,14 @@ def _add_sweep(commands: Any) -> None:
         help="who goes on: hyperband eta=3, asha, median, …; see: jaxopt-intro list pruners",
     )  # fmt: skip
     run.add_argument("--max-time", type=_seconds, metavar="TIME", help="end after 90 (seconds), 15m or 2h")
-    run.add_argument("--max-trials", type=_count, metavar="N", help="train at most N trials")
+    run.add_argument("--max-trials", type=count, metavar="N", help="train at most N trials")
     run.add_argument("--max-failures", type=_natural, metavar="N", help="end once more than N have failed")
-    run.add_argument("--keep", type=_count, metavar="K", help="how many trials' weights are kept (10)")
-    run.add_argument("--width", type=_count, metavar="W", help="trials side by side on a device (measured)")
+    run.add_argument("--keep", type=count, metavar="K", help="how many trials' weights are kept (10)")
+    run.add_argument("--width", type=count, metavar="W", help="trials side by side on a device (measured)")
     run.add_argument(
         "--convolution", **more, metavar="WHAT=WAY",
         help="kernel=im2col, … (measured where the run is long enough); see: jaxopt-intro list convolutions",
     )  # fmt: skip
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
-    return int(text)
 
 
 def _natural(text: str) -> int:
@@ -367,7 +365,10 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, with the nearest option."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}. Try: {self.prog} --help")
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), n=1) if wrong else []
+        hint = f"Did you mean {near[0]}?" if near else f"Try: {self.prog} --help"
+        raise ValueError(f"{message}. {hint}")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         asked, extra = self.parse_known_args(args, namespace)

@@ -46,6 +46,9 @@ class Interval(NamedTuple):
             >>> Interval(0, 1, high_open=True).holds(1.0), Interval(0).holds(0.0)
             (False, True)
         """
+        if type(value) is float or type(value) is int:
+            above = value > self.low or (value == self.low and not self.low_open)
+            return above and (value < self.high or (value == self.high and not self.high_open))
         above = np.greater(value, self.low) if self.low_open else np.greater_equal(value, self.low)
         below = np.less(value, self.high) if self.high_open else np.less_equal(value, self.high)
         return bool(np.all(above & below))

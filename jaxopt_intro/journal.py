@@ -60,12 +60,13 @@ receipt
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import socket
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,32 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def writing(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """Holds the lock of a directory that has no journal, such as a map's.
+
+    Args:
+        directory: Created when missing.
+
+    Raises:
+        Locked: Another process writes it.
+
+    Examples:
+        >>> import tempfile
+        >>> with writing(tempfile.mkdtemp()) as directory:
+        ...     writer(directory)
+        'process ... on ...'
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = _lock(directory)
+    try:
+        yield directory
+    finally:
+        (directory / "lock.owner").unlink(missing_ok=True)
+        lock.release()
 
 
 def check_free(directory: str | os.PathLike[str]) -> None:
@@ -303,8 +330,12 @@ def _check_record(record: Mapping[str, Any], *, first: bool) -> None:
         raise ValueError(f"got format {record.get('format')!r}; expected {FORMAT}. Add 'format': journal.FORMAT.")
 
 
+_PLAIN = (str, int, bool, type(None))
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(_plain(record), separators=(",", ":"), allow_nan=False).encode("ascii")
+    body = _encode(_plain(record)).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -333,17 +364,17 @@ def _decode(value: dict[str, Any]) -> Any:
 
 def _plain(value: Any) -> Any:
     """Turns NumPy's numbers, arrays and non-finite floats into what JSON can hold."""
-    if value is None or isinstance(value, str | bool | int):
+    if type(value) in _PLAIN or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else {"$float": str(float(value))}
-    if isinstance(value, Mapping):
-        wrong = [key for key in value if not isinstance(key, str) or key == "$float"]
-        if wrong:
-            raise TypeError(f"got the key {wrong[0]!r}; expected strings other than '$float'. Rename it.")
-        return {key: _plain(item) for key, item in value.items()}
+    if type(value) is dict or isinstance(value, Mapping):  # the first is quick to tell
+        wrong = next((key for key in value if not isinstance(key, str) or key == "$float"), None)
+        if wrong is not None:
+            raise TypeError(f"got the key {wrong!r}; expected strings other than '$float'. Rename it.")
+        return {key: item if type(item) in _PLAIN else _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [item if type(item) in _PLAIN else _plain(item) for item in value]
     if hasattr(value, "__array__"):
         return _plain_array(np.asarray(value))
     raise TypeError(

@@ -109,10 +109,10 @@ def _space_options(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     for kind in ("uniform", "log_uniform", "integer", "quantized", "normal"):
         for name, *values in given.get(kind, ()):
             _once(name, numbers)
-            numbers[name] = {kind: [_number(value, f"--{kind.replace('_', '-')} {name}") for value in values]}
+            numbers[name] = {kind: [number(value, f"--{kind.replace('_', '-')} {name}") for value in values]}
     for name, value in given.get("constant", ()):
         _once(name, numbers)
-        numbers[name] = _number(value, f"--constant {name}")
+        numbers[name] = number(value, f"--constant {name}")
     choices = {}
     for name, *options in given.get("choice", ()):
         if not options:
@@ -153,7 +153,8 @@ def ways(words: list[str] | None) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words or ())
 
 
-def _number(text: str, option: str) -> float | int:
+def number(text: str, option: str) -> float | int:
+    """A number, from the word behind an option."""
     try:
         value = float(text)
     except ValueError:

@@ -55,12 +55,7 @@ class Terminal:
 
     def device(self, found: dict[str, Any]) -> None:
         """Says what computes, and whether a GPU lies idle."""
-        what = f"{found['cores']} cores" if found["platform"] == "cpu" else f"{found['count']} x {found['kind']}"
-        self._console.print(f"device: {found['platform']}, {what}")
-        if found["idle_gpu"]:
-            self._console.print(
-                '[yellow]warning: an NVIDIA GPU is here, but this JAX is for CPUs. Use it: pip install "jax\\[cuda12]"'
-            )
+        _say_device(self._console, found)
 
     def listen(self, record: dict[str, Any]) -> None:
         """Shows a record of the journal, or progress."""
@@ -143,6 +138,7 @@ class Terminal:
         if set(best["status"]) == {"finished"}:
             best = best.drop(columns="status")
         title = f"the best {len(best)} of {dataset.sizes['trial']} trials, by {dataset.attrs['objective']}"
+        title += f"\n{changed}" if (changed := dataset.attrs.get("changed", "")) else ""
         wide = self._console.width >= 100
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         table.add_column("rank", justify="right")
@@ -169,7 +165,8 @@ class Terminal:
     def receipt(self, receipt: dict[str, Any], plans: dict[str, Any]) -> None:
         """Shows how fast the run was, and why."""
         self._console.print(
-            f"receipt: {receipt['seconds']:.1f} s, of which {receipt['compile_seconds']:.1f} s compiling; "
+            f"receipt: {receipt['seconds']:.1f} s, of which {receipt['compile_seconds']:.1f} s compiling and "
+            f"{receipt.get('measuring_seconds', 0.0):.1f} s measuring; "
             f"training {receipt['members_per_second']:.2f} trials/s, {receipt['examples_per_second']:,.0f} examples/s; "
             f"{receipt['busy']:.0%} of the work went into live trials"
         )
@@ -210,6 +207,58 @@ class Terminal:
             table.add_row(entry.name, shape, f"{entry.train:,}", f"{entry.test:,}", str(entry.classes), entry.where)
         self._console.print(table)
         self._console.print("any other image classification set: tfds:NAME", markup=False)
+
+
+class Bar:
+    """The command's output while a map grows: a live bar, or into a file or pipe a line now and then."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+        columns = (SpinnerColumn(), BarColumn(bar_width=16), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._task = self._progress.add_task("starting", total=None)
+        self._began = self._said = time.monotonic()
+        self._first: int | None = None
+        self.directory, self.trained = "", 0
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the live display."""
+        self._progress.stop()
+
+    def device(self, found: dict[str, Any]) -> None:
+        """Says what computes, and whether a GPU lies idle."""
+        _say_device(self._console, found)
+
+    def listen(self, record: dict[str, Any]) -> None:
+        """Shows how far the map is."""
+        if record["type"] == "directory":
+            self.directory = record["path"]
+            return
+        done, total = record["done"], record["total"]
+        self._first = done if self._first is None else self._first
+        self.trained = done - self._first
+        text = f"{done:,}/{total:,} trainings · {record['text']}"
+        self._progress.update(self._task, completed=done, total=total, description=text)
+        now = time.monotonic()
+        if not self._console.is_terminal and (record["text"] != "computing points" or now - self._said > 10):
+            self._said = now
+            self._console.print(f"[{now - self._began:5.0f} s] {text}", markup=False)
+
+
+def _say_device(console: Console, found: dict[str, Any]) -> None:
+    what = f"{found['cores']} cores" if found["platform"] == "cpu" else f"{found['count']} x {found['kind']}"
+    console.print(f"device: {found['platform']}, {what}")
+    if found["idle_gpu"]:
+        console.print(
+            '[yellow]warning: an NVIDIA GPU is here, but this JAX is for CPUs. Use it: pip install "jax\\[cuda12]"'
+        )
 
 
 def _cell(value: Any) -> str:

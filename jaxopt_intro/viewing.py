@@ -75,7 +75,7 @@ def add_commands(commands: Any) -> None:
         "show", help="show the best trials of a run, also while it goes on", epilog=EXAMPLES["show"], **words
     )
     show.add_argument("path", metavar="RUN", help="the run's directory")
-    show.add_argument("--top", type=_count, default=10, metavar="K", help="how many trials (10)")
+    show.add_argument("--top", type=count, default=10, metavar="K", help="how many trials (10)")
     show.add_argument("--format", choices=["table", "json", "csv"], default="table", help="how (table)")
     show.set_defaults(run=_show)
     compare = commands.add_parser(
@@ -276,7 +276,8 @@ def _of_trial(name: str, run: str, trial: str | None) -> Callable[[Path], None]:
     return lambda out: write(run, out, trial)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Returns an option's whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number of at least 1")
     return int(text)

@@ -46,7 +46,9 @@ def run(capsys, *words):
 
 MISTAKES = {
     "no command": ([], ["COMMAND", "jaxopt-intro --help"]),
-    "an unknown command": (["swep"], ["'swep'", "sweep"]),
+    "an unknown command": (["swep"], ["'swep'", "Did you mean sweep?"]),
+    "an unknown table": (["list", "prunners"], ["'prunners'", "Did you mean pruners?"]),
+    "neither a file nor a run": (["sweep", "runs/nosuch"], ["'runs/nosuch'", "or the directory of a run"]),
     "an unknown option": (["sweep", "--epochz", "3"], ["'--epochz'", "Did you mean --epochs?"]),
     "an option without its value": (["sweep", "--epochs"], ["--epochs"]),
     "both lengths": (["sweep", "--steps", "9", "--epochs", "2"], ["both --steps and --epochs", "one of them"]),

@@ -208,6 +208,10 @@ def test_the_command_replays_and_chooses(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "2 finalists on the fresh seeds 1 to 3" in said
     assert f"run: {directory}-finalists" in said
+    assert cli.main(["finalists", directory, "--top", "2", "--replicates", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], len(told["finalists"])) == (f"{directory}-finalists", 2)
+    assert told["chosen"] in [row["trial"] for row in told["finalists"] if row["behind"] == 0]
     assert cli.main(["list", "probes"]) == 0
     assert "sharpness" in capsys.readouterr().out
 

@@ -125,3 +125,16 @@ def test_segments_cover_a_round_exactly_and_none_is_longer_than_wanted(round_ste
     assert max(pieces) <= max(1.0, planning.SEGMENT_SECONDS / seconds * (1 + 1e-9))
     wanted = -(-round_steps // max(1, min(round_steps, int(planning.SEGMENT_SECONDS / seconds))))
     assert len(pieces) <= 2 * wanted + 1
+
+
+def test_a_width_that_was_measured_in_a_bad_moment_is_measured_again():
+    calls = []
+
+    def seconds_per_step(width):
+        calls.append(width)
+        return {1: 1.0, 8: 2.0, 64: 17.0 if calls.count(64) == 1 else 10.0}[width]  # at first 64 seems a little slower
+
+    plan = choose(seconds_per_step)
+    assert (plan.width, plan.rates[64]) == (64, 6.4)
+    calls.clear()
+    assert choose(seconds_per_step, steps=1e-9).width == 1  # not worth it: nothing is left to run

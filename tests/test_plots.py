@@ -12,7 +12,7 @@ import pytest
 
 from jaxopt_intro import results
 from jaxopt_intro.journal import Journal
-from jaxopt_intro.results import plots
+from jaxopt_intro.results import maps, plots
 from jaxopt_intro.results.importance import _divergence, importance
 from tests.journals import RATES, diverges, grid_trials, run_record, trial, write
 
@@ -221,3 +221,81 @@ def test_every_picture_draws_into_given_axes_also_of_a_run_that_has_only_begun(t
     for against in ("trials", "seconds"):
         assert len(marked(plots.best_so_far(begun, against=against), "each")[0].get_xdata()) == 0
     assert not marked(plots.parallel(begun), "best")
+
+
+# -- maps -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """A map of 5 x 5 of which the corners of 4 cells are known: a slope to the right, and an edge at its end."""
+    rows, columns = (g.ravel() for g in np.meshgrid([0, 2, 4], [0, 2, 4], indexing="ij"))
+    objective, diverged = 0.5 + columns / 8 - rows / 100, columns == 4
+    ones = np.ones(9)
+    lanes = maps.Lanes(rows, columns, 0 * rows, objective, ones - objective, 0.5 * ones, diverged)
+    maps.write_asked(tmp_path, {
+        "x": {"name": "learning_rate", "low": 1e-4, "high": 1.0, "scale": "log"},
+        "y": {"name": "momentum", "low": 0.0, "high": 0.8, "scale": "linear"},
+        "resolution": 4, "objective": "valid_accuracy", "direction": "max", "precision": "float32",
+        "constants": {"l2": 0.001},
+    })  # fmt: skip
+    maps.write_lanes(tmp_path, lanes)
+    maps.write_arrows(tmp_path, {
+        "x": np.array([1e-3, 1e-3, 0.1]), "y": np.array([0.2, 0.6, 0.2]), "right": np.array([0.4, 0.1, 9.0]),
+        "up": np.array([0.0, -0.1, 0.0]), "refused": np.array(["", "", "steeper than 10"]),
+    })  # fmt: skip
+    return results.open_map(tmp_path)
+
+
+def painted(ax, gid):
+    (mesh,) = [c for c in ax.collections if c.get_gid() == gid]
+    return np.ma.filled(mesh.get_array().reshape(5, 5), np.nan)
+
+
+def test_a_landscape_shows_what_is_known_and_the_mean_between(mapped):
+    ax = plots.landscape(mapped)
+    values, over = painted(ax, "trained"), np.isfinite(painted(ax, "diverged"))
+    assert values[0, :3] == pytest.approx([0.5, 0.625, 0.75])  # known, between, known
+    assert values[1, 1] == pytest.approx(0.615)  # of the four around
+    assert over[:, 4].all()
+    assert not over[:, :3].any()
+    assert (np.isnan(values) == over).all()
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    (ring,) = [c for c in ax.collections if c.get_gid() == "best"]
+    assert ring.get_offsets()[0].tolist() == pytest.approx([0.01, 0.0])
+    title = ax.get_title()
+    assert "9 of 25 points computed" in title
+    assert "best valid_accuracy 0.750 at learning_rate 1e-2, momentum 0" in title
+    assert "l2 1e-3" in title
+    assert "2 of 3 arrows, downhill in loss; left out:\n1 steeper than 10" in title
+
+
+def test_arrows_point_the_way_that_is_downhill(mapped):
+    ax = plots.landscape(mapped)
+    (arrows,) = [c for c in ax.collections if c.get_gid() == "arrows"]
+    assert len(arrows.U) == 2
+    assert arrows.U[0] > 0
+    assert arrows.V[0] == 0
+    assert arrows.U[1] == pytest.approx(-arrows.V[1])
+    at = ax.transData.inverted().transform(ax.transAxes.transform(np.stack([arrows.X, arrows.Y], 1)))
+    ax.figure.canvas.draw()
+    np.testing.assert_allclose(at, [[1e-3, 0.2], [1e-3, 0.6]], rtol=1e-4)
+
+
+def test_slowness_has_no_arrows_and_greys_what_diverged(mapped):
+    ax = plots.landscape(mapped, of="slowness")
+    assert painted(ax, "trained")[0, 0] == 0.5
+    assert painted(ax, "diverged")[0, 4] == 0.5
+    assert not [c for c in ax.collections if c.get_gid() == "arrows"]
+    with pytest.raises(ValueError, match="'speed'"):
+        plots.landscape(mapped, of="speed")
+
+
+def test_the_best_of_a_map_is_not_one_lucky_seed(tmp_path, mapped):
+    lanes = maps.read_lanes(maps.Path(mapped.attrs["map"]))
+    more = maps.Lanes(*(np.tile(values[[0, 1]], 8) for values in lanes))  # eight more seeds of two points
+    more = more._replace(objective=np.where(more.column == 2, 0.749, 0.749) + np.tile([0.02, -0.02], 8))
+    known = maps.Lanes(*(np.concatenate(pair) for pair in zip(lanes, more, strict=True)))
+    maps.write_lanes(maps.Path(mapped.attrs["map"]), known)
+    found = maps.best(results.open_map(mapped.attrs["map"]))
+    assert found.seeds.item() == 9

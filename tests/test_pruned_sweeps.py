@@ -121,6 +121,8 @@ def test_population_based_training_copies_weights_and_goes_on_with_other_numbers
         np.isnan(found.valid_loss.sel(trial=first, epoch=1)).all() or found.valid_loss.sel(trial=first, epoch=1) > 1e3
     )
     assert np.isfinite(found.valid_loss.sel(trial=first, epoch=slice(2, None))).all()
+    assert found.learning_rate.sel(trial=first) < 1e3  # the numbers that its score was reached with
+    assert found.attrs["changed"].startswith(f"{len({copy for copy, _, _ in copies})} went on with other numbers")
 
 
 class Killed(Exception):

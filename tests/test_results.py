@@ -50,6 +50,32 @@ def row(dataset, **settings):
     return found
 
 
+def test_the_numbers_of_a_population_are_those_of_the_best_epoch(tmp_path):
+    """Of each trial: it began with one rate, copied after epochs 1 and 3; its best epoch decides."""
+    with Journal(tmp_path / "run") as journal:
+        journal.append(run_record())
+        for name, rate in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+            journal.append(trial({"learning_rate": rate, "l2": 0.5}, seeds=(0, 1), name=name))
+        curves = {"a": [0.9, 0.1, 0.1, 0.1], "b": [0.1, 0.1, 0.8, 0.1], "c": [0.1, 0.2, 0.3, 0.4]}
+        for epoch in range(1, 5):
+            members = [[name, seed] for name in curves for seed in (0, 1)]
+            values = [curves[name][epoch - 1] for name, _ in members]
+            journal.append({"type": "epoch", "epoch": epoch, "members": members, "metrics": {"valid_accuracy": values}})
+            if epoch in (1, 3):
+                copies = [
+                    {"trial": name, "action": "copy", "from": "a", "hparams": {"learning_rate": rate * epoch}}
+                    for name, rate in (("a", 1.0), ("b", 2.0), ("c", 3.0))
+                ]
+                rung = {"type": "rung", "number": epoch // 2, "rung": epoch, "values": {}, "verdicts": copies}
+                journal.append(rung)
+                journal.append(rung)  # as after a kill
+    found = results.open(tmp_path / "run")
+    assert found.learning_rate.values.tolist() == [0.1, 2.0, 9.0]
+    assert found.l2.values.tolist() == [0.5] * 3
+    assert "3 went on with other numbers" in found.attrs["changed"]
+    assert "3 went on with other numbers" in repr(results.table(found))
+
+
 # -- the dataset -------------------------------------------------------------------------------------------------
 
 

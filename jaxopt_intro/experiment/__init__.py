@@ -4,6 +4,7 @@ from jaxopt_intro.experiment.asking import Experiment
 from jaxopt_intro.experiment.choosing import finalists
 from jaxopt_intro.experiment.describing import Description, describe
 from jaxopt_intro.experiment.loading import LoadedModel, load_model
+from jaxopt_intro.experiment.mapping import landscape, zoomed
 from jaxopt_intro.experiment.replaying import Replay, replay
 from jaxopt_intro.experiment.running import sweep
 
@@ -14,7 +15,9 @@ __all__ = [
     "Replay",
     "describe",
     "finalists",
+    "landscape",
     "load_model",
     "replay",
     "sweep",
+    "zoomed",
 ]

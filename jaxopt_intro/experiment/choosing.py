@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from jaxopt_intro.experiment.reopening import Past
 from jaxopt_intro.sweeps.pruning import pruner_of
 
 LEVEL = 0.95
+_COLUMNS = ("search_score", "mean", "standard_error", "fell", "behind", "behind_low", "behind_high")
 
 
 def finalists(
@@ -144,6 +146,21 @@ def compare(dataset: xarray.Dataset, search_trials: list[str], search_scores: np
     found = found.assign_coords(search_trial=("trial", np.array(search_trials, dtype=str)))
     found = found.assign_attrs(chosen=chosen, comparisons=pairs)
     return found.assign_attrs(words="\n".join(_words(found)))
+
+
+def to_json(found: xarray.Dataset) -> str:
+    """Returns what `finalists` found as JSON: a row for each, the search's best first; what is not finite is null.
+
+    Args:
+        found: What `finalists` or `compare` returned.
+    """
+    rows = []
+    for one in (found.isel(trial=i) for i in range(found.sizes["trial"])):
+        numbers = {name: one[name].item() for name in _COLUMNS}
+        row = {"trial": one.trial.item(), "search_trial": one.search_trial.item(), "tied": one.tied.item()}
+        rows.append(row | {name: value if math.isfinite(value) else None for name, value in numbers.items()})
+    attributes = {name: found.attrs[name] for name in ("run", "objective", "direction", "chosen")}
+    return json.dumps({**attributes, "words": found.attrs["words"].split("\n"), "finalists": rows})
 
 
 def _half_width(differences: np.ndarray, pairs: int) -> np.ndarray:

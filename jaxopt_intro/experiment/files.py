@@ -62,7 +62,8 @@ def read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             tables = tomllib.load(file)
     except OSError as error:
-        raise ValueError(f"got {str(path)!r}, which cannot be read ({error.strerror}); expected a TOML file.") from None
+        expected = "expected an experiment file, TOML, or the directory of a run"
+        raise ValueError(f"got {str(path)!r}, which cannot be read ({error.strerror}); {expected}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"got {str(path)!r}, which is no valid TOML: {error}.") from None
     for name, table in tables.items():

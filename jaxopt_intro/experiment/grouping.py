@@ -125,15 +125,18 @@ def stage(
     staged: dict[str, Staged] = {}
     programs: dict[str, Program] = {}
     findings, known_programs = known or Known({}, {})
+    kinds: dict[Any, tuple[Experiment, dict[str, Any], int, dict[str, Any]]] = {}
     for trial in map(experiment.with_batch_size_as_number, trials):
-        one, options = experiment.with_choices(trial)
         kind = (tuple(sorted(trial.labels.items())), tuple(sorted(trial.hparams)))
-        if kind not in findings:
-            findings[kind] = _stage_one(one, dataset, options, trial)
-        finding = findings[kind]
+        if kind not in kinds:
+            one, options = experiment.with_choices(trial)
+            if kind not in findings:
+                findings[kind] = _stage_one(one, dataset, options, trial)
+            kinds[kind] = one, options, sum(rounds_of(one, dataset)), _parts(one, dataset, findings[kind])
+        finding, (one, options, steps, parts) = findings[kind], kinds[kind]
         numbers = {**finding.numbers, **{finding.canonical[name]: value for name, value in trial.hparams.items()}}
         _in_range(numbers, finding.ranges)
-        _whole_batches(one, numbers, sum(rounds_of(one, dataset)), finding)
+        _whole_batches(one, numbers, steps, finding)
         fixed = {name: trial.hparams[name] for name in finding.compiled}
         program_key = (*kind, tuple(sorted(fixed.items())))
         if program_key not in known_programs:
@@ -142,8 +145,7 @@ def stage(
         program = known_programs[program_key]
         programs[program.id] = program
         _workers_hold(program.assembly, trial, finding)
-        parts = {**_parts(one, dataset, finding), "program": program.hash}
-        trial_id = identity.trial_id(numbers, finding.others, parts)
+        trial_id = identity.trial_id(numbers, finding.others, {**parts, "program": program.hash})
         its = Staged(trial, trial_id, program.id, fixed, finding.compiled, finding.canonical)
         staged.setdefault(trial_id, its)
     return list(staged.values()), programs

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from jaxopt_intro import journal, results, routing, training
 from jaxopt_intro.augmentations import AUGMENTATIONS
@@ -18,6 +19,7 @@ from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping
 from jaxopt_intro.experiment.assembling import Assembly, assemble
+from jaxopt_intro.results.dataset import directory_of
 from jaxopt_intro.sweeps import checkpoint
 from jaxopt_intro.sweeps.space import Trial
 from jaxopt_intro.typing import Batch, PyTree
@@ -78,7 +80,7 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(
-    run: str | os.PathLike[str],
+    run: str | os.PathLike[str] | xr.Dataset,
     trial: str | None = None,
     *,
     seed: int | None = None,
@@ -88,7 +90,7 @@ def load_model(
     """Loads a trial's kept weights into its model; the data are not needed.
 
     Args:
-        run: The run's directory.
+        run: The run's directory, or what `results.open` or `sweep` made of it.
         trial: The trial's id, or None for the best.
         seed: One of its seeds; None takes the first.
         which: "best": the weights of its best epoch; "last": of its last.
@@ -101,6 +103,7 @@ def load_model(
         ValueError: There is no such trial, its weights were not kept, or a part was not found.
         FileNotFoundError: The directory is no run.
     """
+    run = directory_of(run)
     records = journal.read(run)
     trials = {r["trial"]: r for r in records if r["type"] == "trial"}
     chosen = str(results.best(results.open(run)).trial.item()) if trial is None else trial

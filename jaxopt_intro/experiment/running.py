@@ -124,7 +124,7 @@ def sweep(
         comparable(objective, programs_there, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
-    directory = Path(directory) if directory is not None else _new_directory(experiment, dataset)
+    directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
@@ -244,9 +244,10 @@ def _role(program: Program, name: str) -> str | None:
     return parts[found[name].index].role if name in found else None
 
 
-def _new_directory(experiment: Experiment, dataset: Dataset) -> Path:
+def new_directory(dataset: Dataset, ending: str = "") -> Path:
+    """Returns a directory under `runs/` that does not exist yet, named after the time and the data."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    name = dataset.info.name.replace(":", "-").replace("/", "-")
+    name = dataset.info.name.replace(":", "-").replace("/", "-") + ending
     path = first = Path("runs") / f"{stamp}-{name}"
     number = 2
     while path.exists():
@@ -415,7 +416,8 @@ def _test_chosen(
             evaluate = jax.jit(measure).lower(state, dataset.test, numbers).compile()
             session.compile_seconds += time.perf_counter() - begin
         kept = AVERAGE if job.objective.startswith(AVERAGE) else ""  # whose weights were kept
-        measured = evaluate(state, dataset.test, numbers)
+        with session.computing():
+            measured = jax.block_until_ready(evaluate(state, dataset.test, numbers))
         metrics = {kept + name: np.float32(value) for name, value in measured.items()}
         epoch = session.ended[chosen.id, seed]["best_epoch"]
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
@@ -424,13 +426,14 @@ def _test_chosen(
 def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
     """What this session did, how fast, and why."""
     seconds = session.elapsed()
-    running = max(seconds - session.compile_seconds, 1e-9)
+    running = max(seconds - session.compile_seconds - session.measuring_seconds, 1e-9)
     examples = session.useful_examples
     return {
         "type": "receipt",
         "device": device_description(),
         "seconds": round(seconds, 3),
         "compile_seconds": round(session.compile_seconds, 3),
+        "measuring_seconds": round(session.measuring_seconds, 3),
         "run_seconds": round(running, 3),
         "host_seconds": round(max(running - session.computing_seconds, 0.0), 3),
         "trials": len({m.trial for g in groups for m in g.members}),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jaxopt_intro.results import plots
     from jaxopt_intro.results.comparing import compare
     from jaxopt_intro.results.dataset import citations, grid, open
+    from jaxopt_intro.results.maps import open_map
     from jaxopt_intro.results.notebook import table
     from jaxopt_intro.results.optuna_study import to_optuna
     from jaxopt_intro.results.ranking import best, summary, top
@@ -51,15 +52,15 @@ if TYPE_CHECKING:
     from jaxopt_intro.results.tensorboard import to_tensorboard
 
 __all__ = [
-    "best", "citations", "compare", "grid", "open", "plots", "report", "summary", "table", "to_csv", "to_netcdf",
-    "to_optuna", "to_pandas", "to_parquet", "to_tensorboard", "top", "write_report",
+    "best", "citations", "compare", "grid", "open", "open_map", "plots", "report", "summary", "table", "to_csv",
+    "to_netcdf", "to_optuna", "to_pandas", "to_parquet", "to_tensorboard", "top", "write_report",
 ]  # fmt: skip
 
 _ROOMS = {
     "best": "ranking", "citations": "dataset", "compare": "comparing", "grid": "dataset", "open": "dataset",
-    "summary": "ranking", "table": "notebook", "to_csv": "tables", "to_netcdf": "tables", "to_optuna": "optuna_study",
-    "to_pandas": "tables", "to_parquet": "tables", "to_tensorboard": "tensorboard", "top": "ranking",
-    "report": "reporting", "write_report": "reporting",
+    "open_map": "maps", "summary": "ranking", "table": "notebook", "to_csv": "tables", "to_netcdf": "tables",
+    "to_optuna": "optuna_study", "to_pandas": "tables", "to_parquet": "tables", "to_tensorboard": "tensorboard",
+    "top": "ranking", "report": "reporting", "write_report": "reporting",
 }  # fmt: skip
 
 

@@ -12,14 +12,15 @@
 | `rung_value` | trial, rung | float32: what the pruner saw of a trial at a rung; only where there are rungs |
 | `verdict` | trial, rung | what it said: go, stop or copy; "" where it was not asked |
 | `copied_from` | trial, rung | of a copy the trial whose state it took, else "" |
-| each hyperparameter | trial (coordinate) | float64 in its shortest float32 form; NaN where the trial doesn't have it |
+| each hyperparameter | trial (coordinate) | float64 in its shortest float32 form (see `changed`); NaN if it has none |
 | each choice | trial (coordinate) | its label; "" where the trial doesn't have it |
 | `group`, `position` | trial (coordinate) | the program it shares; the order asked, from 0 |
 | `seconds` | trial, seed, epoch (coordinate) | when the epoch was known, in seconds of all sessions together |
 
 A metric, hyperparameter or choice whose name is taken is called `metrics.NAME`, `hparams.NAME` or `choices.NAME`.
-Attributes: objective, direction, began and time (when the first and the last session began), run, and as JSON versions,
-device, experiment, data, methods and receipt.
+Attributes: objective, direction, began and time (when the first and the last session began), run, changed, and as JSON
+versions, device, experiment, data, methods and receipt. `changed` says in words that a population did not keep the
+numbers that its trials began with, else ""; then a trial's numbers are those in force at its best epoch.
 """
 
 from __future__ import annotations
@@ -70,6 +71,16 @@ def open(run: str | os.PathLike[str]) -> xr.Dataset:
     return from_records(journal.read(run), os.fspath(run))
 
 
+def directory_of(run: str | os.PathLike[str] | xr.Dataset) -> str:
+    """Returns the directory of a run, which may be given as the Dataset that `open` made of it.
+
+    Examples:
+        >>> directory_of("runs/a"), directory_of(xr.Dataset(attrs={"run": "runs/a"}))
+        ('runs/a', 'runs/a')
+    """
+    return str(run.attrs["run"]) if isinstance(run, xr.Dataset) else os.fspath(run)
+
+
 def from_records(records: list[Record], run: str) -> xr.Dataset:
     """Makes the Dataset of `open` from records already read; `run` is where they came from.
 
@@ -93,6 +104,8 @@ def from_records(records: list[Record], run: str) -> xr.Dataset:
     score = names[objective.get("name", "objective")]
     states = _states(records, trials, places, shape[:2])
     best = _scores(curves[score][1], states["status"][1], objective.get("direction", "max"))
+    changes = _changes(records)
+    trials = _in_force(trials, changes, best["best_epoch"][1])
     coordinates = {
         "trial": _strings(list(trials)),
         "seed": np.array(seeds),
@@ -102,7 +115,8 @@ def from_records(records: list[Record], run: str) -> xr.Dataset:
         "group": ("trial", _strings([str(trial.get("group", "")) for trial in trials.values()])),
         "position": ("trial", np.arange(len(trials))),
     }
-    attributes = {**_attributes(last, score, run), "began": str(records[0].get("time", ""))}
+    changed = f"{len(changes)} went on with other numbers; shown are those of the best epoch" if changes else ""
+    attributes = {**_attributes(last, score, run), "began": str(records[0].get("time", "")), "changed": changed}
     return xr.Dataset({**curves, **best, **states, **data, **_rungs(records, list(trials))}, coordinates, attributes)
 
 
@@ -302,6 +316,31 @@ def _rungs(records: list[Record], trials: list[str]) -> dict[str, Any]:
     along = ("trial", "rung")
     found = {"rung_value": values, "verdict": verdict.astype(str), "copied_from": source.astype(str)}
     return {"rung": ("rung", np.array(at)), **{name: (along, array) for name, array in found.items()}}
+
+
+def _changes(records: list[Record]) -> dict[str, list[tuple[int, dict[str, float]]]]:
+    """Of each trial that took another's state: after which epoch, and with which numbers it went on."""
+    reached: dict[str, int] = {}
+    found: dict[str, list[tuple[int, dict[str, float]]]] = {}
+    known: set[int] = set()
+    for record in records:
+        if record["type"] == "epoch":
+            reached |= {trial: max(record["epoch"], reached.get(trial, 0)) for trial, _ in record["members"]}
+        elif record["type"] == "rung" and record.get("number", len(known)) not in known:  # said again after a kill
+            known.add(record.get("number", len(known)))
+            for said in (v for v in record["verdicts"] if v["action"] == "copy"):
+                found.setdefault(said["trial"], []).append((reached.get(said["trial"], 0), said["hparams"]))
+    return found
+
+
+def _in_force(trials: dict[str, Record], changes: dict[str, Any], best_epoch: np.ndarray) -> dict[str, Record]:
+    """The trials with the numbers of their best epoch: of several seeds', the lower median."""
+    found = {}
+    for (name, record), epochs in zip(trials.items(), best_epoch, strict=True):
+        at = int(np.sort(epochs[epochs > 0])[(np.sum(epochs > 0) - 1) // 2]) if np.any(epochs > 0) else 0
+        numbers = [hparams for after, hparams in changes.get(name, ()) if after < at]
+        found[name] = {**record, "hparams": {**record.get("hparams", {}), **(numbers[-1] if numbers else {})}}
+    return found
 
 
 def _tests(records: list[Record], places: dict, shape: tuple) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def table(dataset: xr.Dataset, k: int = 10) -> Table:
 def _caption(asked: Table) -> str:
     total, objective = asked.dataset.sizes["trial"], asked.dataset.attrs["objective"]
     seeds = f", mean over {asked.dataset.sizes['seed']} seeds" if asked.dataset.sizes["seed"] > 1 else ""
-    return f"the best {min(asked.k, total)} of {total} trials, by {objective}{seeds}"
+    changed = f" ({asked.dataset.attrs['changed']})" if asked.dataset.attrs.get("changed") else ""
+    return f"the best {min(asked.k, total)} of {total} trials, by {objective}{seeds}{changed}"
 
 
 def _cell(value: Any) -> str:

@@ -36,9 +36,10 @@ class Keeper:
         pruner = getattr(job, "pruner", None)
         self._copies = pruner is not None and pruner.copies
         self._means: dict[str, float] = {}
+        self._best: list[str] = []
+        self._places: dict[str, int] = {}
         self._begun: set[str] = set()
-        for trial in dict.fromkeys(trial for trial, _ in session.ended):
-            self._rank(trial, {})
+        self._wanted(session.ended)
 
     def finish(
         self, members: Sequence[Any], lanes: Lane | None, rounds: Sequence[int], number: int, pruned: str = ""
@@ -117,9 +118,11 @@ class Keeper:
         """The best complete trials, and all that still have a seed to come."""
         for trial in dict.fromkeys(trial for trial, _ in new):
             self._rank(trial, new)
-        places = {trial: i for i, trial in enumerate(self._seeds)}
-        best = heapq.nsmallest(self._keep, self._means, key=lambda t: (-self._means[t], places[t]))
-        return self._begun.union(best)
+        if len(self._places) < len(self._seeds):
+            self._places = {trial: i for i, trial in enumerate(self._seeds)}
+        rivals = {*self._best, *(trial for trial, _ in new if trial in self._means)}
+        self._best = heapq.nsmallest(self._keep, rivals, key=lambda t: (-self._means[t], self._places[t]))
+        return self._begun.union(self._best)
 
     def _rank(self, trial: str, new: Mapping[tuple[str, int], dict[str, Any]]) -> None:
         """Takes a trial in of which a seed has ended: it counts once all have."""
@@ -170,4 +173,5 @@ def _mean(records: Sequence[dict[str, Any] | None]) -> float | None:
     if not all(r is not None and r["status"] != "failed" and r["best_epoch"] for r in records):
         return None
     # A score that was read from the journal is the shortest text of its float32, another float64.
-    return float(np.mean([np.float64(np.float32(r["score"])) for r in records if r]))
+    scores = [float(np.float32(r["score"])) for r in records if r]
+    return scores[0] if len(scores) == 1 else float(np.mean(scores))

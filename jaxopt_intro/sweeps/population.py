@@ -121,7 +121,8 @@ def make_tile(
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((indices.shape[1], *x.shape[1:]), x.dtype), data)
         one = jax.eval_shape(lambda t: trees.member(t, 0), (lanes.state, hparams))
         info = jax.eval_shape(training.step, one[0], batch, one[1])[1]
-        zeros = {name: jnp.zeros(width, jnp.float32) for name in (*_flat(info), "steps")}
+        sums = {**_flat(info), "steps": jax.ShapeDtypeStruct((), "float32")}
+        zeros = {name: jnp.zeros(width, jnp.promote_types(x.dtype, jnp.float32)) for name, x in sums.items()}
         carry = lanes.state, lanes.failed_at, lanes.stopped_at, zeros
         (state, failed_at, _, totals), _ = jax.lax.scan(body, carry, indices)
         return lanes._replace(state=state, failed_at=failed_at), totals

@@ -300,6 +300,7 @@ def _plan(
             seconds.append(time.perf_counter() - begin)
         return min(seconds)
 
+    begin, compiling = time.perf_counter(), programs.seconds
     plan = planning.choose(
         programs,
         stages=stages,
@@ -309,6 +310,7 @@ def _plan(
         width=job.width,
         notify=lambda text: session.notify(group.title, text),
     )
+    session.measuring_seconds += time.perf_counter() - begin - (programs.seconds - compiling)
     rates, convolutions = {str(w): rate for w, rate in plan.rates.items()}, programs.convolutions(plan.width)
     record = {
         "width": plan.width, "devices": devices.count, "segment": plan.segment, "rates": rates, "why": plan.why,

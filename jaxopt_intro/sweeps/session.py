@@ -65,7 +65,7 @@ class Session:
         self.done = self.total = self.members = 0
         self.lane_steps = self.useful_steps = self.useful_examples = 0
         self.finished = self.finished_before = 0
-        self.compile_seconds = self.computing_seconds = 0.0
+        self.compile_seconds = self.measuring_seconds = self.computing_seconds = 0.0
         self.ended: dict[tuple[str, int], dict[str, Any]] = {}
         self.plans: dict[str, dict[str, Any]] = {}
         self.kept: dict[tuple[str, int, str], str] = {}

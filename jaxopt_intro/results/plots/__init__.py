@@ -4,11 +4,12 @@ Everywhere a trial counts by the mean over its seeds, and a point that several t
 """
 
 from jaxopt_intro.results.plots.learning import best_so_far, gap
+from jaxopt_intro.results.plots.maps import landscape
 from jaxopt_intro.results.plots.runs import curves, heatmap, overview, sensitivity
 from jaxopt_intro.results.plots.searches import comparison, rungs
 from jaxopt_intro.results.plots.spaces import coefficient_paths, importance, parallel
 
 __all__ = [
     "overview", "heatmap", "sensitivity", "curves", "gap", "best_so_far", "comparison", "rungs", "parallel",
-    "importance", "coefficient_paths",
+    "importance", "coefficient_paths", "landscape",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from jaxopt_intro import journal
 from jaxopt_intro.results import dataset as datasets
 from jaxopt_intro.results.reporting import payload, verdict
@@ -28,11 +30,11 @@ SCRIPTS = (
 RELOAD_SECONDS = 15
 
 
-def report(run: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> Path:
+def report(run: str | os.PathLike[str] | xr.Dataset, *, out: str | os.PathLike[str] | None = None) -> Path:
     """Writes what a run found as one HTML file, also while the run goes on; such a page reloads itself.
 
     Args:
-        run: The run's directory.
+        run: The run's directory, or what `results.open` made of it.
         out: The file to write; `report.html` in the run by default.
 
     Returns:
@@ -51,6 +53,7 @@ def report(run: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = 
         >>> report(directory).read_text().startswith("<!doctype html>")
         True
     """
+    run = datasets.directory_of(run)
     records = journal.read(run)
     path = Path(run) / NAME if out is None else Path(out)
     return _write(records, run, path, running=not _over(records) and journal.writer(run) is not None)

@@ -75,7 +75,7 @@ def _settings(dataset: xr.Dataset, records: list[Record], ranges: dict[str, aske
         raw = dict.fromkeys(name for trial in trials for name in trial.get(field, {}))
         for name, own in zip(settings(dataset, role), raw, strict=True):  # `open` renames those whose name is taken
             column = {"name": name, "key": asked.toml_key(own), "choice": role == "choice", "varies": name in vary}
-            column |= _labels(own, trials) if role == "choice" else _numbers(dataset, name, own, trials, ranges)
+            column |= _labels(own, trials) if role == "choice" else _numbers(dataset, name, own, ranges)
             columns.append(column)
     return sorted(columns, key=lambda column: not column["varies"])
 
@@ -91,12 +91,10 @@ def _labels(name: str, trials: Sequence[Record]) -> dict[str, Any]:
     return {"scale": "choice", "labels": list(texts), "toml": list(texts.values()), "values": values}
 
 
-def _numbers(
-    dataset: xr.Dataset, name: str, own: str, trials: Sequence[Record], ranges: dict[str, asked.Range]
-) -> dict[str, Any]:
-    values = [trial.get("hparams", {}).get(own) for trial in trials]
+def _numbers(dataset: xr.Dataset, name: str, own: str, ranges: dict[str, asked.Range]) -> dict[str, Any]:
+    values = [None if np.isnan(value) else value for value in dataset[name].values.tolist()]
     log = own in ranges and ranges[own].kind == "log_uniform"
-    return {"scale": "log" if log else axis(dataset, name).scale, "values": plain(values)}
+    return {"scale": "log" if log else axis(dataset, name).scale, "values": values}
 
 
 def _trials(dataset: xr.Dataset) -> dict[str, Any]:

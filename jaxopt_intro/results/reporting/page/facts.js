@@ -71,6 +71,7 @@ function receiptView() {
   const time = (value) => value === undefined ? undefined : seconds(value);
   const entries = [
     ["device", deviceWords(receipt.device ?? data.device)], ["time", time(receipt.seconds)], ["of it compiling", time(receipt.compile_seconds)],
+    ["of it measuring widths", time(receipt.measuring_seconds)],
     ["trials", receipt.trials], ["trainings", receipt.members], ["speed", rate(receipt.members_per_second, "trainings")],
     ["examples", rate(receipt.examples_per_second, "examples")],
     ["busy", receipt.busy === undefined ? undefined : `${written(receipt.busy * 100, 3)} % of the work went into live trials`],
