@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
 
 from jaxopt_intro.models.layers.geometry import Geometry
@@ -32,7 +33,7 @@ def cost(model: Model, example: PyTree, hparams: Hparams | None = None) -> Cost:
 
     Args:
         model: The model.
-        example: A batch of inputs, arrays or shapes.
+        example: A batch of inputs, arrays or shapes; uint8 images are counted as the floats that a step makes of them.
         hparams: Its hyperparameters, if the model needs them.
 
     Returns:
@@ -43,7 +44,11 @@ def cost(model: Model, example: PyTree, hparams: Hparams | None = None) -> Cost:
         >>> cost(models.linear(outputs=10), jax.numpy.ones((1, 28, 28)))
         Cost(parameters=7850, flop=15680)
     """
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), example)
+
+    def one_of(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.float32 if x.dtype == jnp.uint8 else x.dtype)
+
+    one = jax.tree.map(one_of, example)
     key, numbers = jax.eval_shape(lambda: jax.random.key(0)), hparams or {}
     params, state = jax.eval_shape(lambda k, x: model.init(k, x, numbers), key, one)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -45,6 +45,13 @@ def test_residual_networks_have_the_sizes_of_the_paper(blocks, parameters):
     assert abs(found.parameters / parameters - 1) < 0.02
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_images_cost_the_same_as_bytes(name):
+    """A data set holds images as uint8; a step makes floats of them before a model sees them."""
+    model, images = models.MODELS[name](outputs=10), np.zeros((1, 32, 32, 3), np.uint8)
+    assert models.cost(model, images) == models.cost(model, images.astype(np.float32))
+
+
 def test_flop_counts_loops_and_batched_products():
     w = jnp.ones((3, 3))
     assert models.flop(lambda x: jax.lax.scan(lambda c, _: (c @ w, None), x, length=5)[0], jnp.ones((2, 3))) == 5 * 36
