@@ -60,7 +60,7 @@ def test_refinement_finds_the_whole_edge():
     every = np.stack(np.meshgrid(*[np.arange(129)] * 2, indexing="ij"), -1).reshape(-1, 2)
     truth = circle(every, 128).reshape(129, 129)
     values, diverged, known = explored(circle, 128, 3_000)
-    over = maps._filled(np.where(known, diverged, np.nan), known) >= 0.5
+    over = maps.fill(np.where(known, diverged, np.nan), known) >= 0.5
     assert known.sum() == 3_000
     assert (over == np.isnan(truth)).all()  # every one of 16,641 points is on its side of the edge
     np.testing.assert_array_equal(values[known], truth[known])

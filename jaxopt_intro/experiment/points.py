@@ -164,7 +164,7 @@ def lanes_of(points: np.ndarray, seeds: np.ndarray, found: Mapping[str, np.ndarr
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slowness = np.where(diverged, done["inverse"] * first, done["loss"] / first) / steps
     rows, columns = points.astype(np.int32).T
-    slowness = np.clip(np.nan_to_num(slowness), 0.0, 1.0)
+    slowness = np.clip(np.nan_to_num(slowness, posinf=1e30), 0.0, 1e30)
     return Lanes(rows, columns, seeds.astype(np.int32), done["objective"], done["valid_loss"], slowness, diverged)
 
 

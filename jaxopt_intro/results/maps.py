@@ -35,8 +35,8 @@ class Lanes(NamedTuple):
         seed: The seed.
         objective: The metric that decides, on the validation split at the end.
         loss: The loss there.
-        slowness: From 0, at once, to 1: of a training the mean of its losses over the first one's, of one that diverged
-            the mean of the inverse. They are the intensities of Sohl-Dickstein 2024.
+        slowness: 0 is at once: of a training the mean of its losses over the first one's, above 1 where they rose on
+            the way; of one that diverged the mean of the inverse. They are the intensities of Sohl-Dickstein 2024.
         diverged: Whether a step was not finite, or the training loss of the last steps is not below the first one's.
     """
 
@@ -189,13 +189,24 @@ def filled(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         dataset: What `open_map` returned.
     """
     return (
-        _filled(dataset.objective.values, dataset.seeds.values > 0),
-        _filled(dataset.diverged.values, dataset.seeds.values > 0),
-        _filled(dataset.slowness.values, dataset.seeds.values > 0),
+        fill(dataset.objective.values, dataset.seeds.values > 0),
+        fill(dataset.diverged.values, dataset.seeds.values > 0),
+        fill(dataset.slowness.values, dataset.seeds.values > 0),
     )
 
 
-def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def fill(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Returns a field with the mean of what is around wherever nothing is known.
+
+    Args:
+        values: `[n + 1, n + 1]` for a power of 2 n.
+        known: Where they are known, NaN included.
+
+    Examples:
+        >>> corners = np.array([[0.0, np.nan, 2.0], [np.nan] * 3, [4.0, np.nan, np.nan]])
+        >>> fill(corners, np.array([[True, False, True], [False] * 3, [True, False, True]])).tolist()
+        [[0.0, 1.0, 2.0], [2.0, 2.0, 2.0], [4.0, 4.0, nan]]
+    """
     found, size = values.copy(), len(values) - 1
     while size >= 2:
         half, grid = size // 2, found[::size, ::size]

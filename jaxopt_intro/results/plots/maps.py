@@ -99,11 +99,15 @@ def _paint(
     diverged: np.ndarray,
     slowness: np.ndarray | None,
 ) -> None:
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import LogNorm, Normalize
 
+    low, high = shown_range(trained)
+    wide = slowness is not None and 0 < 10 * low < high  # where losses rose on the way, by whatever factor
     borders, mesh = (across.borders, up.borders), {"shading": "flat", "rasterized": True}
     paint = colours(dataset) if slowness is None else "viridis_r"
-    drawn = ax.pcolormesh(*borders, trained, cmap=paint, norm=Normalize(*shown_range(trained)), gid="trained", **mesh)
+    drawn = ax.pcolormesh(
+        *borders, trained, cmap=paint, norm=(LogNorm if wide else Normalize)(low, high), gid="trained", **mesh
+    )
     label = dataset.attrs["objective"] if slowness is None else "mean training loss over the first"
     ax.figure.colorbar(drawn, ax=ax, label=label, extend="both", shrink=0.85)  # type: ignore[union-attr]
     if not diverged.any():
