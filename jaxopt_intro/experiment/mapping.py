@@ -81,7 +81,8 @@ def landscape(
         replicates: The most seeds of a point.
         arrows: Whether to compute arrows.
         precision: "float32", or "float64" for windows so narrow that neighbours are the same float32 number.
-        width: How many points run side by side on a device; None measures. Equal widths give equal bits.
+        width: How many points run side by side on a device; None: 32 for a map of seconds, for a longer one measured.
+            Equal widths give equal bits.
         listener: Called with `{"type": "map", "done", "total", "text"}` as it goes on.
 
     Returns:
