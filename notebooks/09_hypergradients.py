@@ -410,12 +410,8 @@ plt.show()
 
 # %% [markdown]
 # To put a number to it, cover the edge with boxes of $s$ cells a side and count those that hold a piece of it, $N(s)
-<<<<<<< HEAD
-# \propto s^{-D}$: a smooth curve has dimension $D = 1$, a filled area 2. Four sizes in a picture of 64 cells make a rough estimate.
-=======
 # \propto s^{-D}$: a smooth curve has dimension $D = 1$, a filled area 2. Four sizes in a picture
 # of 64 cells make a rough estimate.
->>>>>>> map
 
 
 # %%
