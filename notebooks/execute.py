@@ -11,6 +11,7 @@ that they stay right; their outputs are not kept, nor those of cells with the ta
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -70,6 +71,8 @@ def execute(path: Path, timeout: float = 3600.0) -> Any:
         CellExecutionError: A cell, or a solution, raised an error.
     """
     notebook = read(path)
+    os.environ.pop("MPLBACKEND", None)  # the kernel's own shows figures
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no alarms of XLA's about a slow machine
     written = len(notebook.cells)
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
     where = {"metadata": {"path": str(path.parent)}}
