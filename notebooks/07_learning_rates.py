@@ -587,7 +587,8 @@ assert fits["Adam"][0] < fits["AdamW"][0]
 # was, so the *strength* is what has a best value. Behind a normalization the size of the weights changes nothing but
 # the effective rate, so there the *decay per step* has one (van Laarhoven 2017; Zhang et al. 2019). So do not take
 # over a rule for tuning the two from another kind of network: sweep both, and look. PyTorch's and optax's `AdamW`
-# multiply the decay by the rate (`decay="times_rate"` here), which is the third picture.
+# multiply the decay by the rate (`decay="times_rate"` here): a step then decays in proportion to its rate, as L2 does
+# under plain gradient descent.
 #
 # The four titles compare the best of 36 trials each, on the images that chose them; whether one method *generalizes*
 # better takes more seeds and a test split (notebook 11).
