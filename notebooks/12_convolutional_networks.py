@@ -64,7 +64,7 @@ plt.style.use("tableau-colorblind10")
 # on, so they are not part of the package; without them the notebook goes on with the embedded Fashion-MNIST.
 
 # %%
-SPLIT = (45_000, 5_000, 10_000) if FULL else (3_000, 1_000, 1_000)
+SPLIT = (45_000, 5_000, 10_000) if FULL else (2_000, 1_000, 1_000)
 try:
     whole, NAME = data.load("cifar10", valid=5_000, download=FULL), "CIFAR-10"
 except data.DataUnavailable:
