@@ -69,6 +69,7 @@ def _map(asked: argparse.Namespace) -> int:
     from jaxopt_intro import results
     from jaxopt_intro.experiment import landscape
     from jaxopt_intro.experiment.running import device_description
+    from jaxopt_intro.results import maps
     from jaxopt_intro.sweeps import sharding
     from jaxopt_intro.terminal import Bar
 
@@ -89,7 +90,8 @@ def _map(asked: argparse.Namespace) -> int:
     _draw(results.plots.landscape(found), picture)
     print(_words(found, bar.trained, time.monotonic() - begin))
     print(f"picture: {picture}\nmap: {found.attrs['map']}")
-    edge = " --at edge" if ((found.diverged > 0).any() and (found.diverged == 0).any()) else ""
+    share = maps.filled(found)[1]
+    edge = " --at edge" if (share >= 0.5).any() and (share < 0.5).any() and min(share.shape) > 8 else ""
     print(f"next: {PROGRAM} map {found.attrs['map']} --zoom 8{edge}")
     return 0
 

@@ -21,7 +21,7 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 HERE = Path(__file__).parent
 NOT_COMMITTED = "not-committed"
@@ -101,7 +101,7 @@ def main() -> int:
         begin = time.perf_counter()
         try:
             notebook = execute(path)
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             print(f"{path.stem}: failed\n{error}", flush=True)
             failed += 1
             continue

@@ -387,3 +387,74 @@ def test_what_a_map_cannot_have(tmp_path, field, value):
 def test_a_folder_without_a_map_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no map; expected a directory with map\.json"):
         results.open_map(tmp_path)
+
+
+# -- what a reviewer broke ----------------------------------------------------------------------------------------
+
+TINY = {"resolution": 2, "width": 9, "arrows": False}
+
+
+def test_a_chosen_batch_size_is_the_one_that_trains(tmp_path):
+    """With a microbatch it is a number of the program, though a choice of the space."""
+    experiment = dataclasses.replace(EXPERIMENT, microbatch=5, batch_size=5)
+    space = {"learning_rate": log_uniform(1e-2, 0.1), "l2": log_uniform(1e-4, 1e-3), "widths": (4,)}
+    losses = [
+        landscape(experiment, Space(**space, batch_size=choice([size])), tmp_path / str(size), **TINY).loss.values
+        for size in (5, 20)
+    ]
+    assert (losses[0] != losses[1]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_hardly_trains_has_not_diverged(tmp_path, seed):
+    slow = Space(learning_rate=log_uniform(1e-7, 1e-6), l2=log_uniform(1e-4, 1e-3), widths=(4,))
+    found = landscape(dataclasses.replace(EXPERIMENT, seed=seed), slow, tmp_path, **TINY)
+    assert (found.diverged == 0).all()
+    one_step = dataclasses.replace(EXPERIMENT, seed=seed, steps=1)
+    assert (landscape(one_step, slow, tmp_path / "one", **TINY).diverged == 0).all()
+
+
+def test_what_was_only_begun_is_that_map_and_no_other(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mapping, "ready", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            landscape(EXPERIMENT, SPACE, tmp_path / "map", **TINY)
+    with pytest.raises(ValueError, match=r"was asked with optimizer='sgd'; got 'adam'"):
+        landscape(dataclasses.replace(EXPERIMENT, optimizer="adam"), SPACE, tmp_path / "map", **TINY)
+    assert landscape(EXPERIMENT, SPACE, tmp_path / "map", **TINY).attrs["trainings"] == 9
+
+
+@jax.custom_vjp
+def _backward_only(outputs, targets):
+    return -jax.numpy.take_along_axis(jax.nn.log_softmax(outputs), targets[:, None], 1)[:, 0]
+
+
+_backward_only.defvjp(
+    lambda outputs, targets: (_backward_only(outputs, targets), (outputs, targets)),
+    lambda kept, slope: (slope[:, None] * (jax.nn.softmax(kept[0]) - jax.nn.one_hot(kept[1], kept[0].shape[1])), None),
+)
+
+
+def test_what_has_no_arrows_is_told_before_any_point_and_can_be_mapped_without(tmp_path):
+    experiment = dataclasses.replace(EXPERIMENT, loss=_backward_only, objective="accuracy")
+    with pytest.raises(ValueError, match=r"arrows=False \(--no-arrows\)"):
+        landscape(experiment, SPACE, tmp_path / "map", **{**TINY, "arrows": True})
+    assert not len(maps.read_lanes(tmp_path / "map").row)
+    assert landscape(experiment, SPACE, tmp_path / "map", **TINY).attrs["trainings"] == 9
+
+
+def test_a_point_without_an_objective_is_computed_once():
+    values, diverged = np.full((9, 9), np.nan), np.zeros((9, 9), bool)
+    values[::4, ::4] = np.arange(9).reshape(3, 3)
+    values[4, 4] = np.nan
+    points = refining.steepest(values, diverged, 99, tolerance=0.02, known=~np.isnan(values) | _at(4, 4))
+    assert [4, 4] not in points.tolist()
+
+
+def _at(row, column):
+    there = np.zeros((9, 9), bool)
+    there[row, column] = True
+    return there

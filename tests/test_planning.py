@@ -138,3 +138,10 @@ def test_a_width_that_was_measured_in_a_bad_moment_is_measured_again():
     assert (plan.width, plan.rates[64]) == (64, 6.4)
     calls.clear()
     assert choose(seconds_per_step, steps=1e-9).width == 1  # not worth it: nothing is left to run
+
+
+def test_a_wider_tile_must_be_clearly_faster_also_when_measured_again_and_the_reason_is_its_own():
+    plan = choose(lambda width: {1: 1.0, 8: 2.0, 64: 15.9}[width])  # 64 is 0.6 % faster than 8
+    assert (plan.width, plan.why) == (8, "wider is no faster")
+    plan = choose(lambda width: {1: 1.0, 8: 2.0, 64: 10.0}[width])
+    assert (plan.width, plan.why) == (64, "all at once")

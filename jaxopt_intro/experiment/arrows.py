@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -98,14 +98,54 @@ def judged(
     return np.select(reasons, words, "")
 
 
+def differentiable(of: Problem, points: Points, asked: Mapping[str, Any]) -> None:
+    """Traces what arrows need, before any point is trained.
+
+    Args:
+        of: What every point trains.
+        points: For the width.
+        asked: Of the map: `x`, `y` and `constants`.
+
+    Raises:
+        ValueError: The training cannot be differentiated forward.
+    """
+    names = [asked["x"]["name"], asked["y"]["name"]]
+    seeds, numbers = _lanes(of, points, {name: np.ones(1) for name in names}, np.zeros(points.lanes, int), 0)
+    try:
+        with tracing("the arrows"), points.using():
+            jax.eval_shape(_program(of, points, names, asked["constants"]), seeds, numbers, of.train, of.valid, of.rows)
+    except ValueError as error:
+        raise ValueError(f"{error} Without arrows it can be mapped: arrows=False (--no-arrows).") from error
+
+
 def _slopes(
     of: Problem, points: Points, hparams: Mapping[str, np.ndarray], constants: Mapping[str, float], seed: int
 ) -> np.ndarray:
     """`[2, arrows]`, the derivatives of the validation loss by x and y."""
-    wide = "float64" if jax.config.jax_enable_x64 else "float32"  # type: ignore[attr-defined]
+    count, found = len(next(iter(hparams.values()))), []
+    with tracing("the arrows"), points.using():
+        program = jax.jit(_program(of, points, list(hparams), constants))
+        for first in range(0, count, points.lanes):
+            chosen = np.minimum(np.arange(first, first + points.lanes), count - 1)
+            found.append(program(*_lanes(of, points, hparams, chosen, seed), of.train, of.valid, of.rows))
+    return np.concatenate([np.asarray(slopes, np.float64) for slopes in found])[:count].T
+
+
+def _lanes(of: Problem, points: Points, hparams: Mapping[str, np.ndarray], chosen: np.ndarray, seed: int) -> Any:
+    """Seeds and numbers of a tile on each device."""
+    numbers = {name: values[chosen].astype(_wide()) for name, values in hparams.items()}
+    return jax.device_put((np.full(points.lanes, seed, np.uint32), numbers), of.devices.lanes)
+
+
+def _wide() -> str:
+    return "float64" if jax.config.jax_enable_x64 else "float32"  # type: ignore[attr-defined]
+
+
+def _program(of: Problem, points: Points, names: Sequence[str], constants: Mapping[str, float]) -> Any:
+    """`(seeds, numbers, train, valid, rows) -> [lanes, 2]`, over all devices."""
 
     def one(seed: Array, numbers: Hparams, train: Batch, valid: Batch, rows: Array) -> Array:
-        rest = {name: jnp.asarray(value, wide) for name, value in constants.items()}
+        rest = {name: jnp.asarray(value, _wide()) for name, value in constants.items()}
 
         def step(state: Any, chosen: Array, own: Hparams) -> Any:
             batch = jax.tree.map(lambda x: jnp.take(x, chosen, axis=0, mode="clip"), train)
@@ -118,17 +158,9 @@ def _slopes(
             return of.evaluate(state, valid, {**rest, **own})["loss"]
 
         _, slopes = hypergradient(Training(start, step), start, rows, loss, numbers, mode="forward")
-        return jnp.stack([slopes[name] for name in hparams])
+        return jnp.stack([slopes[name] for name in names])
 
     def tile(seeds: Array, numbers: Hparams, train: Batch, valid: Batch, rows: Array) -> Array:
         return over_lanes(one, points.width, (0, 0, None, None, None))(seeds, numbers, train, valid, rows)
 
-    count, found = len(next(iter(hparams.values()))), []
-    with tracing("the arrows"), points.using():
-        program = jax.jit(of.devices.over(tile, copies=3))
-        for first in range(0, count, points.lanes):
-            chosen = np.minimum(np.arange(first, first + points.lanes), count - 1)
-            numbers = {name: values[chosen].astype(wide) for name, values in hparams.items()}
-            seeds = np.full(points.lanes, seed, np.uint32)
-            found.append(program(*jax.device_put((seeds, numbers), of.devices.lanes), of.train, of.valid, of.rows))
-    return np.concatenate([np.asarray(slopes, np.float64) for slopes in found])[:count].T
+    return of.devices.over(tile, copies=3)

@@ -17,6 +17,7 @@ from jaxopt_intro import journal
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment import files, grouping, refining
 from jaxopt_intro.experiment.arrows import arrows as arrows_of
+from jaxopt_intro.experiment.arrows import differentiable
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of, rounds_of
 from jaxopt_intro.experiment.grouping import Program, Staged
@@ -108,9 +109,11 @@ def landscape(
         asked = _asked(experiment, space, resolution, replicates, arrows, precision)
         budget = _budget(points, resolution)
         directory = Path(directory) if directory is not None else new_directory(asked.dataset, "-map")
-        _same_map(directory, asked.record)
         listener = listener or (lambda record: None)
         with journal.writing(directory):
+            _same_map(directory, asked.record)
+            if not (directory / maps.ASKED).exists():  # first, so that what is begun can go on, and is no other map's
+                maps.write_asked(directory, {**asked.record, "budget": budget})
             files.write(directory / files.NAME, experiment, space.asked())
             listener({"type": "directory", "path": str(directory)})
             _compute(directory, asked, budget, width, listener)
@@ -143,7 +146,7 @@ def _compute(directory: Path, asked: Asked, budget: int, width: int | None, list
             "stay bitwise equal. Leave width out."
         )
     drawn = not record["arrows"] or (directory / maps.ARROWS).exists()
-    if before and drawn and not len(next_round(lanes, before, budget)[0]):
+    if "round" in before and drawn and not len(next_round(lanes, before, budget)[0]):
         return
 
     def notify(text: str) -> None:
@@ -153,9 +156,11 @@ def _compute(directory: Path, asked: Asked, budget: int, width: int | None, list
     of = problem(
         asked.program, asked.dataset, *direction_of(asked.experiment, asked.dataset.info), names, record["precision"]
     )
-    found = ready(of, budget, before.get("width", width), notify)
+    found = ready(of, budget, before.get("width", width), notify, before.get("convolutions"))
+    if not drawn:
+        differentiable(of, found, record)
     size = found.lanes * max(1, -(-budget // (ROUNDS * found.lanes)))
-    settled = {"width": found.width, "round": before.get("round", size)}
+    settled = {"width": found.width, "round": before.get("round", size), "convolutions": found.convolutions}
     record = {**record, **settled, "budget": budget}
     maps.write_asked(directory, record)
     while len((chosen := next_round(lanes, record, budget))[0]):
@@ -192,7 +197,7 @@ def next_round(lanes: Lanes, record: Mapping[str, Any], budget: int) -> tuple[np
     found, size = maps.fields(lanes, record["resolution"]), min(record["round"], left)
     if size <= 0:
         return first[:0], np.zeros(0, int)
-    steep = refining.steepest(found.mean, found.diverged > 0, size, tolerance=STEEP)
+    steep = refining.steepest(found.mean, found.diverged > 0, size, tolerance=STEEP, known=found.seeds > 0)
     several = found.seeds > 1
     deviation = float(np.sqrt(np.nanmean(np.square(found.deviation[several])))) if _known(found.deviation) else np.nan
     sign = 1.0 if record["direction"] == "max" else -1.0
@@ -235,7 +240,8 @@ def _asked(
     comparable(objective, programs, trials)
     if arrows:
         _differentiable(experiment, staged[0], x, y)
-    constants = {n: d.low for n, d in space.numbers.items() if d.low == d.high}
+    traced = {n: v for n, v in staged[0].trial.hparams.items() if n not in staged[0].fixed}  # a batch size may be one
+    constants = {n: float(v) for n, v in traced.items() if n not in (x["name"], y["name"])}
     record = {
         "x": x, "y": y, "constants": constants, "choices": trials[0].labels, "resolution": resolution,
         "replicates": replicates, "arrows": arrows, "precision": precision, "seed": experiment.seed,
@@ -348,6 +354,8 @@ def _same_map(directory: Path, record: Mapping[str, Any]) -> None:
     if (directory / "journal.jsonl").exists():
         raise ValueError(f"got {str(directory)!r}, which holds a sweep; expected a map's. Give another directory.")
     if not (directory / maps.ASKED).exists():
+        if (directory / files.NAME).exists():
+            raise ValueError(f"got {str(directory)!r}, which holds an experiment and no map. Give another directory.")
         return
     before, now = (_flat(own) for own in (maps.read_asked(directory), json.loads(json.dumps(record))))
     for name in now:
@@ -361,4 +369,4 @@ def _same_map(directory: Path, record: Mapping[str, Any]) -> None:
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a map what it is: the experiment's fields first, which say most of what differs."""
     fields = {name: value for name, value in record["experiment"].items() if name not in ("data_dir", "keep")}
-    return {**fields, **{name: value for name, value in record.items() if name != "experiment"}}
+    return {**fields, **{name: value for name, value in record.items() if name not in ("experiment", "arrows")}}

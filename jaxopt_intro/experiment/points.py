@@ -23,6 +23,7 @@ from jaxopt_intro.sweeps.sharding import Devices
 from jaxopt_intro.typing import Array, Batch, Hparams, Training
 
 USUAL_WIDTH, SHORT = 32, 200_000  # the width of a map that trains fewer steps than SHORT, which is not worth measuring
+RISE = 0.5  # a training whose last losses lie by more than this share above its first one has diverged
 LATE = 20  # the last steps, whose mean loss says whether a training trained; at most a quarter of all
 
 
@@ -61,6 +62,7 @@ class Points(NamedTuple):
         width: How many side by side on a device.
         lanes: How many at once, on all devices.
         using: `() -> context` in which programs of this width are traced: the ways of its convolutions.
+        convolutions: These ways by their words.
         train: `(seeds, hparams) -> {name: values}`, of any number of points.
         compile_seconds: To measure and compile.
     """
@@ -68,6 +70,7 @@ class Points(NamedTuple):
     width: int
     lanes: int
     using: Callable[[], Any]
+    convolutions: dict[str, str]
     train: Callable[[np.ndarray, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
     compile_seconds: float
 
@@ -93,7 +96,13 @@ def problem(
     return Problem(made, assembly.evaluate, assembly.average, objective, direction, train, valid, rows, devices, names)
 
 
-def ready(of: Problem, count: int, width: int | None, notify: Callable[[str], None]) -> Points:
+def ready(
+    of: Problem,
+    count: int,
+    width: int | None,
+    notify: Callable[[str], None],
+    known: Mapping[str, str] | None = None,
+) -> Points:
     """Compiles the program that trains points, at a width that is measured unless it is given.
 
     Args:
@@ -101,6 +110,7 @@ def ready(of: Problem, count: int, width: int | None, notify: Callable[[str], No
         count: About how many there will be.
         width: How many side by side on a device.
         notify: Told in words what is going on.
+        known: The ways of convolutions that were decided before: others would give other last digits.
 
     Raises:
         MemoryError: Not even one fits.
@@ -113,7 +123,7 @@ def ready(of: Problem, count: int, width: int | None, notify: Callable[[str], No
     steps, count = len(of.rows), max(count, of.devices.count)
     programs = Programs(
         lambda width: tile(width=width), of.names, of.train, of.valid, of.rows.shape[1], of.devices,
-        member_steps=float(count * steps), notify=notify,
+        member_steps=float(count * steps), known=known, notify=notify,
     )  # fmt: skip
     if width is None and count * steps < SHORT:
         width = USUAL_WIDTH
@@ -146,7 +156,8 @@ def ready(of: Problem, count: int, width: int | None, notify: Callable[[str], No
         found = {name: np.concatenate([np.asarray(one[name]) for one in running]) for name in running[0]}
         return {name: values[: len(seeds)] for name, values in found.items()}
 
-    return Points(width, lanes, lambda: layers.using(convolutions), train, time.perf_counter() - begin)
+    ways = {choice.what: choice.name for choice in convolutions.choices}
+    return Points(width, lanes, lambda: layers.using(convolutions), ways, train, time.perf_counter() - begin)
 
 
 def lanes_of(points: np.ndarray, seeds: np.ndarray, found: Mapping[str, np.ndarray], steps: int) -> Lanes:
@@ -160,7 +171,8 @@ def lanes_of(points: np.ndarray, seeds: np.ndarray, found: Mapping[str, np.ndarr
     """
     done = {name: np.asarray(values, np.float64) for name, values in found.items()}
     first, last = done["first"], done["last"]
-    diverged = (done["steps"] < steps) | ~(last < first) | ~np.isfinite(done["valid_loss"])
+    # Clearly above: what hardly trained has losses of other batches at both ends, and has not diverged.
+    diverged = (done["steps"] < steps) | ~(last - first < RISE * np.abs(first)) | ~np.isfinite(done["valid_loss"])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slowness = np.where(diverged, done["inverse"] * first, done["loss"] / first) / steps
     rows, columns = points.astype(np.int32).T

@@ -28,7 +28,9 @@ def coarse(resolution: int) -> np.ndarray:
     return np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
 
 
-def steepest(values: np.ndarray, diverged: np.ndarray, count: int, *, tolerance: float) -> np.ndarray:
+def steepest(
+    values: np.ndarray, diverged: np.ndarray, count: int, *, tolerance: float, known: np.ndarray | None = None
+) -> np.ndarray:
     """Returns the points to compute next, of the cells where most of the picture is at stake.
 
     A cell is a square of known corners. At stake is its area times the spread of its corners, in shares of the range
@@ -40,6 +42,7 @@ def steepest(values: np.ndarray, diverged: np.ndarray, count: int, *, tolerance:
         diverged: Of the same shape, where it is known that it diverged.
         count: At most so many points.
         tolerance: A spread of less than this share of the range is not steep.
+        known: Of the same shape, where it was computed; None: where there is a value, or it diverged.
 
     Returns:
         `[points, 2]`, row and column, those of the cell with most at stake first. None where nothing is steep.
@@ -52,7 +55,7 @@ def steepest(values: np.ndarray, diverged: np.ndarray, count: int, *, tolerance:
         >>> steepest(values, diverged, 5, tolerance=0.02).tolist()
         [[0, 6], [4, 6], [2, 4], [2, 8], [2, 6]]
     """
-    known, size = ~np.isnan(values) | diverged, len(values) - 1
+    known, size = ~np.isnan(values) | diverged if known is None else known, len(values) - 1
     low, high = shown_range(values)
     heights = np.clip(values, low, high) / max(high - low, 1e-30)
     stakes, places = [np.zeros(0)], [np.zeros((0, 3), int)]

@@ -164,6 +164,7 @@ def lattice(axis: Mapping[str, Any], resolution: int, precision: str = "float64"
         values = low * np.exp(places * np.log1p((high - low) / low))  # right to the last digits of a narrow range
     else:
         values = low + places * (high - low)
+    values[0], values[-1] = low, high
     return values.astype(precision).astype(np.float64)
 
 

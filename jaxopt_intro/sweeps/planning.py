@@ -260,9 +260,14 @@ def choose(
         why = "all at once" if best * devices >= members else "the fastest measured"
     near = [w for w in rates if left(w) < NEAR * left(best)] if best else []
     if len(near) > 1 and left(best) > WORTH_AGAIN:  # what is measured once is as good as the moment was
+        limit, begin = max(CHOOSING_SECONDS, CHOOSING_SHARE * left(best)), time.perf_counter()
         for width_again in near * TURNS:
-            measure(width_again)
-        best = min(near, key=left)
+            if time.perf_counter() - begin < limit:
+                measure(width_again)
+        best = functools.reduce(lambda a, b: b if left(b) < 0.95 * left(a) else a, near)
+        if why != "asked for" and max(rates) > best:
+            why = "wider is no faster"
+        why = "all at once" if best * devices >= members else why
     while best and not _fits(programs.validate(best)):
         why = f"{best * devices} would not fit in memory when they are validated"
         best = min((w for w in rates if w < best), key=left, default=0)

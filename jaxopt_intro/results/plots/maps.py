@@ -46,7 +46,7 @@ def landscape(dataset: xr.Dataset, *, of: str = "objective", ax: Axes | None = N
         raise ValueError(f"landscape: the map {dataset.attrs['map']!r} has no point yet; expected some. Go on with it.")
     ax = new_axes(ax, width=6.0)
     objective, share, slowness = filled(dataset)
-    diverged = share >= 0.5
+    diverged = (share >= 0.5) | (np.isnan(objective) & (share > 0))  # of few seeds: then there is no mean
     across, up = _side(ax, dataset, "x"), _side(ax, dataset, "y")
     trained = np.where(diverged, np.nan, objective if of == "objective" else slowness)
     _paint(ax, dataset, across, up, trained, diverged, None if of == "objective" else slowness)

@@ -49,8 +49,13 @@ def of(dataset: xr.Dataset, records: list[Record], run: Path, *, running: bool) 
         "rungs": [plain(r) for r in judged(records)],
         "receipt": plain(receipts[-1]) if receipts else None,
         "experiment_toml": asked.text(run),
-        "toml_head": asked.toml_head(records),
+        "toml_head": _head(dataset, records),
     }
+
+
+def _head(dataset: xr.Dataset, records: list[Record]) -> str:
+    head, changed = asked.toml_head(records), dataset.attrs["changed"]
+    return f"# {changed}: a sweep of them alone is another trial\n{head}" if head and changed else head
 
 
 def plain(value: Any) -> Any:
