@@ -61,8 +61,16 @@ def add_command(commands: Any, *, natural: Any) -> None:
     for name, words in (("epochs", "(5)"), ("steps", "in place of epochs"), ("batch-size", "(128)")):
         what.add_argument(f"--{name}", type=count, metavar="N", help=words)
     what.add_argument("--seed", type=natural, metavar="SEED", help="the first seed (0)")
-    what.add_argument("--constant", nargs=2, action="append", metavar=("NAME", "VALUE"), help="another")
-    what.add_argument("--choice", nargs=2, action="append", metavar=("NAME", "VALUE"), help="an option, widths 16,")
+    what.add_argument(
+        "--constant",
+        nargs=2,
+        action="append",
+        metavar=("NAME", "VALUE"),
+        help="one more number, which stays: momentum 0.9",
+    )
+    what.add_argument(
+        "--choice", nargs=2, action="append", metavar=("NAME", "VALUE"), help="one more option: widths 16"
+    )
 
 
 def _map(asked: argparse.Namespace) -> int:
@@ -102,7 +110,9 @@ def _new(given: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
 
     for name in ("zoom", "at"):
         if name in given:
-            raise ValueError(f"got --{name} without a map; expected one, such as {PROGRAM} map RUN --zoom 8.")
+            raise ValueError(
+                f"got --{name} without a map; expected one before the options, {PROGRAM} map RUN --zoom 8."
+            )
     tables = options.tables_of({}, {n: v for n, v in given.items() if n != "points"}, bare=False)
     fields = {"data": "digits", "optimizer": "sgd", **tables["experiment"]}
     axes = {side: given.get(side) or [name] for side, name in _AXES.items()}

@@ -374,8 +374,9 @@ class _Parser(argparse.ArgumentParser):
         asked, extra = self.parse_known_args(args, namespace)
         if extra:
             known = [o for p in self._every() for a in p._actions for o in a.option_strings]
-            near = difflib.get_close_matches(extra[0].partition("=")[0], known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Try: {self.prog} {getattr(asked, 'command', '')} --help"
+            word, command = extra[0].partition("=")[0], getattr(asked, "command", "")
+            near = [] if word in known else difflib.get_close_matches(word, known, n=1)  # another command's own
+            hint = f"Did you mean {near[0]}?" if near else f"Try: {self.prog} {command} --help"
             raise ValueError(f"got {extra[0]!r}, which no option takes; expected a known option. {hint}")
         return asked
 

@@ -128,6 +128,7 @@ class Terminal:
         report = results.report(run)
         self._console.print(f"picture: {picture}\nreport: {report}\nrun: {run}", markup=False)
         self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
+        self._console.print(f"is it luck? jaxopt-intro finalists {run}", markup=False)
         return 0
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:

@@ -574,7 +574,7 @@ assert abs(float(correct["hinge"].mean() - correct["softmax"].mean())) < 0.05
 # loss is a rounded hinge.
 #
 # ```python
-# c = 1e3
+# s, c = jnp.asarray(scores), 1e3
 # limit = losses.softmax_cross_entropy(c * s, jnp.asarray(labels)) / c
 # print(limit)
 # np.testing.assert_allclose(limit, losses.crammer_singer(s, jnp.asarray(labels), margin=0.0), atol=1e-3)

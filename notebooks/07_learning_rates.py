@@ -294,9 +294,10 @@ high = end["valid_loss", "constant"].argmin() + 1
 assert all(end["valid_loss", name][high] < end["valid_loss", "constant"][high] for name in ("linear", "cosine"))
 
 # %% [markdown]
-# Schedules that end near zero reach a lower loss than a constant rate, at a higher rate, and over a wider range: the
-# beginning can be bold because the end is careful. Between them the differences are small. What is *not* small is the
-# mistake of comparing schedules at one common rate.
+# Schedules that end near zero reach a lower loss than a constant rate, and over a wider range: the beginning can be
+# bold because the end is careful. Between them the differences are small, and the best of eight rates is too coarse a
+# measure to rank them. What is *not* small is the mistake of comparing schedules at one common rate where that is high:
+# there a constant rate has lost, whatever it would have done at its own.
 #
 # ## Warm-up
 #
@@ -443,7 +444,9 @@ assert ensemble["accuracy"].mean() > snapshots["accuracy"][:, -1].mean() - 0.005
 # %% [markdown]
 # The mean of several probabilities is never worse in cross entropy than the mean of their losses (the logarithm is
 # concave), so what is worth measuring is whether the ensemble beats its *best* member and a training without
-# restarts. How much it gains depends on how different the snapshots are, and that on how far the restart throws them.
+# restarts. The printed means answer both questions: better than the last snapshot, yes; better than one long fall, not
+# by anything that four seeds could show. How much an ensemble gains depends on how different the snapshots are, and
+# that on how far the restart throws them.
 #
 # ## Annealing the batch size instead
 #

@@ -37,7 +37,7 @@ class Lanes(NamedTuple):
         loss: The loss there.
         slowness: 0 is at once: of a training the mean of its losses over the first one's, above 1 where they rose on
             the way; of one that diverged the mean of the inverse. They are the intensities of Sohl-Dickstein 2024.
-        diverged: Whether a step was not finite, or the training loss of the last steps is clearly above the first one's.
+        diverged: Whether a step was not finite, or the training loss of the last steps is clearly above its first.
     """
 
     row: np.ndarray

@@ -18,13 +18,13 @@ from jaxopt_intro.typing import Array, Batch, PyTree
 
 SEGMENT_SECONDS = 5.0
 WIDTHS = (1, 8, 64, 512)
-PROBE_MEMBER_STEPS = 1024
+PROBE_MEMBER_STEPS = 512
 PROBE_STEPS = (16, 64)
 PROBE_SECONDS = 0.2
 HEADROOM = 0.6
 NEAR, TURNS, WORTH_AGAIN = 1.5, 2, 2.0  # at most so much slower is measured so often again, for so many seconds of work
 CHOOSING_SECONDS = 10.0
-CHOOSING_SHARE = 0.05
+CHOOSING_SHARE, CHOOSING_PART = 0.05, 0.2  # of a long run; of a short one, of which the seconds would be too much
 _USUAL_RATES = {"cpu": 5e10, "gpu": 5e12}
 
 
@@ -210,9 +210,9 @@ def choose(
 ) -> Plan:
     """Measures tiles of growing width and takes the one that finishes all members first, padding included.
 
-    Climbing ends when two widths in a row are no faster, when one is much slower, when memory would not do, or when
-    what is left to run takes less than another try. A wider tile must be 5 % faster to be taken. In a run of
-    some seconds those that are near the best are then measured again, in turn.
+    Climbing ends when two widths in a row are no faster, when one is much slower, when memory would not do, when what
+    is left to run takes less than another try, or when measuring would take more than its share. A wider tile must be 5 %
+    faster to be taken. In a run of some seconds those that are near the best are then measured again, in turn.
 
     Args:
         programs: Compiles.
@@ -236,12 +236,25 @@ def choose(
     def left(width: int) -> float:
         return _seconds(width * devices, rates[width], stages)
 
+    measuring = 0.0
+
     def measure(width: int) -> None:
-        length = probe_length(width, round_steps)
+        nonlocal measuring
+        length, begin = probe_length(width, round_steps), time.perf_counter()
         rates[width] = max(rates.get(width, 0.0), width * devices * length / probe(width, length))
+        measuring += time.perf_counter() - begin
+
+    def worth(width: int) -> bool:
+        """Whether measuring a width, which takes two segments at least, keeps the choice within its time."""
+        expected = 2 * width * devices * probe_length(width, round_steps) / max(rates.values())
+        limit = max(CHOOSING_SHARE * left(best), min(CHOOSING_SECONDS, CHOOSING_PART * left(best)))
+        return measuring + expected < limit
 
     for candidate in [width] if width else candidates(-(-members // devices)):
         lanes = candidate * devices
+        if best and not worth(candidate):
+            why = "measuring another would take too long"
+            break
         notify(f"measuring {lanes} side by side")
         begin = time.perf_counter()
         if not _fits(programs.segment(candidate, probe_length(candidate, round_steps))):
@@ -260,10 +273,8 @@ def choose(
         why = "all at once" if best * devices >= members else "the fastest measured"
     near = [w for w in rates if left(w) < NEAR * left(best)] if best else []
     if len(near) > 1 and left(best) > WORTH_AGAIN:  # what is measured once is as good as the moment was
-        limit, begin = max(CHOOSING_SECONDS, CHOOSING_SHARE * left(best)), time.perf_counter()
-        for width_again in near * TURNS:
-            if time.perf_counter() - begin < limit:
-                measure(width_again)
+        for width_again in filter(worth, near * TURNS):
+            measure(width_again)
         best = functools.reduce(lambda a, b: b if left(b) < 0.95 * left(a) else a, near)
         if why != "asked for" and max(rates) > best:
             why = "wider is no faster"
