@@ -211,8 +211,8 @@ def choose(
     """Measures tiles of growing width and takes the one that finishes all members first, padding included.
 
     Climbing ends when two widths in a row are no faster, when one is much slower, when memory would not do, when what
-    is left to run takes less than another try, or when measuring would take more than its share. A wider tile must be 5 %
-    faster to be taken. In a run of some seconds those that are near the best are then measured again, in turn.
+    is left to run takes less than another try, or when measuring would take more than its share. A wider tile must be
+    5 % faster to be taken. In a run of some seconds those that are near the best are then measured again, in turn.
 
     Args:
         programs: Compiles.
