@@ -127,8 +127,8 @@ class Terminal:
         results.plots.overview(dataset).savefig(picture, dpi=150)
         report = results.report(run)
         self._console.print(f"picture: {picture}\nreport: {report}\nrun: {run}", markup=False)
+        self._console.print(f"is the best lucky? jaxopt-intro finalists {run}", markup=False)
         self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
-        self._console.print(f"is it luck? jaxopt-intro finalists {run}", markup=False)
         return 0
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:

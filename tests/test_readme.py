@@ -32,7 +32,7 @@ def test_block_runs(code, tmp_path, monkeypatch):
 
 def test_readme_has_its_programs():
     titles = [title for title, _ in BLOCKS]
-    assert sum(title.startswith("README.md") for title in titles) == 10
+    assert sum(title.startswith("README.md") for title in titles) == 11
 
 
 def test_links_lead_somewhere():
