@@ -21,8 +21,8 @@ EXAMPLES = """examples:
 _AXES = {"x": "learning_rate", "y": "l2"}
 _STRENGTHS = {"log_uniform": [1e-6, 1.0]}
 _BEYOND = 10.0  # so far beyond the learning rates where one looks for a good one; somewhere there trainings diverge
-_OF_RUN = ("points", "out")
-_OF_ZOOM = (*_OF_RUN, "zoom", "at", "resolution", "replicates", "no_arrows", "float64", "directory", "width")
+_OF_RUN = ("points", "out", "no_arrows")
+_OF_ZOOM = (*_OF_RUN, "zoom", "at", "resolution", "replicates", "float64", "directory", "width")
 
 
 def add_command(commands: Any, *, natural: Any) -> None:
