@@ -383,7 +383,7 @@ def test_a_run_is_shown_while_it_goes_on(capsys, tmp_path, monkeypatch):
     code, output, _ = run(capsys, *SGD, *RATES, "--points", "learning_rate=3", "--directory", str(tmp_path / "run"))
     assert code == 0
     assert shown == [(0, ["running", "running", "asked"])]
-    assert output.count("the best") == 2
+    assert output.count(" of 3 trials, by ") == 2
 
 
 # -- the rest --------------------------------------------------------------------------------------------------
