@@ -433,6 +433,82 @@ beside(optimizers.amsgrad(learning_rate=0.01), amsgrad, zero, zero, zero, rate=0
 # Exercise 2 builds Reddi's problem and watches Adam fail.
 
 # %% [markdown]
+# ### Signs that agree, and momenta that are mixed
+#
+# Four more that Ruder's later texts take up. **PowerSign** and **AddSign** (Bello et al. 2017; Ruder 2017, *Learning to
+# optimize*) were not thought of but found: a recurrent network wrote update rules, and the accuracy of small networks
+# that were trained by them was its reward. Both ask whether gradient and momentum agree in sign, element by element:
+# the gradient counts $e$ times where they do and $1/e$ times where they don't, or twice and not at all.
+
+
+# %%
+def powersign(params, grads, rate, t, mu, b1=0.9):
+    mu = b1 * mu + (1 - b1) * grads
+    return params - rate * jnp.exp(jnp.sign(grads) * jnp.sign(mu)) * grads, mu
+
+
+def addsign(params, grads, rate, t, mu, b1=0.9):
+    mu = b1 * mu + (1 - b1) * grads
+    return params - rate * (1 + jnp.sign(grads) * jnp.sign(mu)) * grads, mu
+
+
+beside(optimizers.powersign(learning_rate=0.002), powersign, zero, rate=0.002)
+beside(optimizers.addsign(learning_rate=0.002), addsign, zero, rate=0.002)
+
+# %% [markdown]
+# **QHAdam** (Ma and Yarats 2019, section 4) mixes Adam's average with the gradient itself, $(1 - \nu_1)\,g +
+# \nu_1\,\hat\mu$: an average may then be long ($\beta_1 = 0.995$), since what is new counts at once. With $\nu_1 =
+# \nu_2 = 1$ it is Adam. **AggMo** (Lucas et al. 2019, equation (2)) keeps several velocities whose shares are $0$,
+# $0.9$ and $0.99$, and moves by their mean.
+
+
+# %%
+def qhadam(params, grads, rate, t, mu, nu, b1=0.995, b2=0.999, nu1=0.7, nu2=1.0, eps=1e-8):
+    mu, nu = b1 * mu + (1 - b1) * grads, b2 * nu + (1 - b2) * grads**2
+    first = (1 - nu1) * grads + nu1 * mu / (1 - b1**t)
+    second = (1 - nu2) * grads**2 + nu2 * nu / (1 - b2**t)
+    return params - rate * first / (jnp.sqrt(second) + eps), mu, nu
+
+
+def aggmo(params, grads, rate, t, velocities, shares=(0.0, 0.9, 0.99)):
+    velocities = jnp.array(shares)[:, None] * velocities + grads
+    return params - rate * velocities.mean(axis=0), velocities
+
+
+beside(optimizers.qhadam(learning_rate=0.05), qhadam, zero, zero, rate=0.05)
+beside(optimizers.aggmo(learning_rate=0.001), aggmo, jnp.zeros((3, 2)), rate=0.001)
+
+# %% [markdown]
+# What is a mean of velocities good for? A share of 0.99 is fast along a valley, and swings: nothing brakes it. In
+# AggMo the velocities with smaller shares push back against the swing (*passive damping*). Both below go down the
+# long valley, each at the best of 25 rates.
+
+# %%
+valley, far = SURFACES["long_valley"].function, jnp.array([-9.0, 1.2])
+SWINGING = {
+    "momentum, share 0.99": lambda rate: optimizers.momentum(learning_rate=rate, momentum=0.99),
+    "aggmo, shares 0, 0.9, 0.99": lambda rate: optimizers.aggmo(learning_rate=rate),
+}
+figure, ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
+swings, left = {}, {}
+for (name, make), dashes in zip(SWINGING.items(), [":", "-"], strict=True):
+    walks = jax.vmap(lambda rate, make=make: walked_by(make(rate), valley, far, 301))(jnp.geomspace(1e-3, 1.0, 25))
+    above = jax.vmap(jax.vmap(valley))(walks) - SURFACES["long_valley"].minimum
+    lowest = int(jnp.nanargmin(above.mean(axis=1)))
+    swings[name] = int((jnp.diff(jnp.sign(walks[lowest, :, 0])) != 0).sum())
+    left[name] = float(above[lowest, -1])
+    ax.plot(walks[lowest, :, 0], ls=dashes, label=f"{name}: through the bottom {swings[name]} times")
+ax.axhline(0, color="0.6", lw=1)
+ax.set(xlabel="step", ylabel="place along the valley")
+ax.set_title("Who swings?", fontsize="medium")
+ax.legend(frameon=False)
+plt.show()
+
+print("height left:", {name: f"{value:.0e}" for name, value in left.items()})
+with_one, with_three = SWINGING
+assert swings[with_three] < swings[with_one] and left[with_three] < left[with_one], "small shares brake a large one"
+
+# %% [markdown]
 # ## Adagrad and rare features
 #
 # In text, most words occur in few documents, and a rare word says most about the few. Adagrad was made for such data
