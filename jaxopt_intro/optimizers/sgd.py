@@ -32,7 +32,7 @@ def descend(learning_rate: Nonnegative) -> optax.GradientTransformationExtraArgs
     def update(updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any) -> tuple[PyTree, Any]:
         del extra
         like = updates if params is None else params
-        return jax.tree.map(lambda u, p: (-learning_rate * at_least_float32(u)).astype(p.dtype), updates, like), state
+        return jax.tree.map(lambda u, p: (-(learning_rate * at_least_float32(u))).astype(p.dtype), updates, like), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
