@@ -506,7 +506,8 @@ plt.show()
 
 print("height left:", {name: f"{value:.0e}" for name, value in left.items()})
 with_one, with_three = SWINGING
-assert swings[with_three] < swings[with_one] and left[with_three] < left[with_one], "small shares brake a large one"
+assert swings[with_three] < swings[with_one], "small shares brake a large one"
+assert left[with_three] < left[with_one]
 
 # %% [markdown]
 # ## Adagrad and rare features

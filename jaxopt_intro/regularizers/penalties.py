@@ -240,7 +240,7 @@ def _absolute(p: Array) -> Array:
 
 
 def _square(p: Array) -> Array:
-    # Summed as it is, and scaled afterwards: that is one pass on a CPU, and any product in between several times slower.
+    # Summed as it is, and scaled afterwards: that is one pass on a CPU, and a product in between several times slower.
     return jnp.sum(jnp.square(p))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ PROBE_SECONDS = 0.2
 HEADROOM = 0.6
 NEAR, TURNS, WORTH_AGAIN = 1.5, 2, 2.0  # at most so much slower is measured so often again, for so many seconds of work
 CHOOSING_SECONDS = 10.0
+BESIDE_SHARE = 0.05  # of what is left, that a try of twice or half the best width may take, compiling included
 CHOOSING_SHARE, CHOOSING_PART = 0.05, 0.2  # of a long run; of a short one, of which the seconds would be too much
 _USUAL_RATES = {"cpu": 5e10, "gpu": 5e12}
 
@@ -212,7 +213,8 @@ def choose(
 
     Climbing ends when two widths in a row are no faster, when one is much slower, when memory would not do, when what
     is left to run takes less than another try, or when measuring would take more than its share. A wider tile must be
-    5 % faster to be taken. In a run of some seconds those that are near the best are then measured again, in turn.
+    5 % faster to be taken. In a run that is long enough the double and the half of the best are measured too. In a run
+    of some seconds those that are near the best are then measured again, in turn.
 
     Args:
         programs: Compiles.
@@ -229,67 +231,102 @@ def choose(
     Raises:
         MemoryError: Not even the narrowest tile fits.
     """
-    members = max(count for count, _ in stages)
-    rates: dict[int, float] = {}
-    best, slower, why = 0, 0, ""
-
-    def left(width: int) -> float:
-        return _seconds(width * devices, rates[width], stages)
-
-    measuring = 0.0
-
-    def measure(width: int) -> None:
-        nonlocal measuring
-        length, begin = probe_length(width, round_steps), time.perf_counter()
-        rates[width] = max(rates.get(width, 0.0), width * devices * length / probe(width, length))
-        measuring += time.perf_counter() - begin
-
-    def worth(width: int) -> bool:
-        """Whether measuring a width, which takes two segments at least, keeps the choice within its time."""
-        expected = 2 * width * devices * probe_length(width, round_steps) / max(rates.values())
-        limit = max(CHOOSING_SHARE * left(best), min(CHOOSING_SECONDS, CHOOSING_PART * left(best)))
-        return measuring + expected < limit
-
-    for candidate in [width] if width else candidates(-(-members // devices)):
-        lanes = candidate * devices
-        if best and not worth(candidate):
-            why = "measuring another would take too long"
-            break
-        notify(f"measuring {lanes} side by side")
-        begin = time.perf_counter()
-        if not _fits(programs.segment(candidate, probe_length(candidate, round_steps))):
-            why = f"{lanes} would not fit in memory"
-            break
-        measure(candidate)
-        spent = time.perf_counter() - begin
-        faster = not best or left(candidate) < 0.95 * left(best)
-        best, slower = (candidate, 0) if faster else (best, slower + 1)
-        if slower == 2 or left(candidate) > NEAR * left(best):
+    share = -(-max(count for count, _ in stages) // devices)  # the members of a device
+    tried = _Tried(programs, stages, round_steps, probe, devices, notify)
+    best, why = tried.climb([width] if width else candidates(share))
+    if not width and best:
+        climbed, best = best, tried.again(tried.beside(best, share))
+        if best != climbed and max(tried.rates) > best:
             why = "wider is no faster"
-            break
-        if left(best) < spent:
-            why = "measuring another would take longer than the rest"
-            break
-        why = "all at once" if best * devices >= members else "the fastest measured"
-    near = [w for w in rates if left(w) < NEAR * left(best)] if best else []
-    if len(near) > 1 and left(best) > WORTH_AGAIN:  # what is measured once is as good as the moment was
-        for width_again in filter(worth, near * TURNS):
-            measure(width_again)
-        best = functools.reduce(lambda a, b: b if left(b) < 0.95 * left(a) else a, near)
-        if why != "asked for" and max(rates) > best:
-            why = "wider is no faster"
-        why = "all at once" if best * devices >= members else why
+        why = "all at once" if best == share else why
     while best and not _fits(programs.validate(best)):
         why = f"{best * devices} would not fit in memory when they are validated"
-        best = min((w for w in rates if w < best), key=left, default=0)
+        best = min((w for w in tried.rates if w < best), key=tried.left, default=0)
     if not best:
         lanes = f"width={width}" if width else "a program"
         raise MemoryError(
             f"{why}: got {lanes} that needs more than this device has. Use a smaller "
             + ("width." if width and width > 1 else "batch_size, or a microbatch.")
         )
-    segment = _even(round_steps, max(1, min(round_steps, int(SEGMENT_SECONDS * rates[best] / (best * devices)))))
-    return Plan(best, segment, rates, "asked for" if width else why)
+    wanted = int(SEGMENT_SECONDS * tried.rates[best] / (best * devices))
+    segment = _even(round_steps, max(1, min(round_steps, wanted)))
+    return Plan(best, segment, tried.rates, "asked for" if width else why)
+
+
+class _Tried:
+    """The widths that were measured for a plan, and what a try takes; the arguments are those of `choose`.
+
+    Attributes:
+        rates: Member-steps a second at each width.
+    """
+
+    def __init__(self, programs: Programs, stages: Any, round_steps: int, probe: Any, devices: int, notify: Any):
+        self._programs, self._stages, self._round_steps, self._probe = programs, stages, round_steps, probe
+        self._devices, self._notify = devices, notify
+        self._measuring = self._spent = 0.0
+        self.rates: dict[int, float] = {}
+
+    def left(self, width: int) -> float:
+        """The seconds that all members take at a width that was measured."""
+        return _seconds(width * self._devices, self.rates[width], self._stages)
+
+    def climb(self, widths: Iterable[int]) -> tuple[int, str]:
+        """Measures one width after the other; returns the best of them, 0 if none fits, and why no more were tried."""
+        best, slower = 0, 0
+        for width in widths:
+            if best and not self._worth(width, best):
+                return best, "measuring another would take too long"
+            if not self._try(width):
+                return best, f"{width * self._devices} would not fit in memory"
+            faster = not best or self._faster(width, best)
+            best, slower = (width, 0) if faster else (best, slower + 1)
+            if slower == 2 or self.left(width) > NEAR * self.left(best):
+                return best, "wider is no faster"
+            if self.left(best) < self._spent:
+                return best, "measuring another would take longer than the rest"
+        return best, "the fastest measured"
+
+    def beside(self, best: int, most: int) -> int:
+        """Measures twice and half the best where a try is a small part of what is left; returns the best of all."""
+        for width in (2 * best, best // 2):
+            small = self._spent < BESIDE_SHARE * self.left(best)
+            if 1 <= width < most and width not in self.rates and small and self._worth(width, best):
+                self._try(width)
+        return min(self.rates, key=self.left)
+
+    def again(self, best: int) -> int:
+        """Measures those near the best in turn: what is measured once is as good as its moment; returns the best."""
+        near = sorted(w for w in self.rates if self.left(w) < NEAR * self.left(best))
+        if self.left(best) > WORTH_AGAIN and len(near) > 1:
+            for width in near * TURNS:
+                if self._worth(width, best):
+                    self._measure(width)
+        return functools.reduce(lambda a, b: b if self._faster(b, a) else a, near)
+
+    def _faster(self, wide: int, narrow: int) -> bool:
+        return self.left(wide) < 0.95 * self.left(narrow)
+
+    def _try(self, width: int) -> bool:
+        """Compiles and measures a width; returns whether it fits in memory."""
+        self._notify(f"measuring {width * self._devices} side by side")
+        begin = time.perf_counter()
+        if not _fits(self._programs.segment(width, probe_length(width, self._round_steps))):
+            return False
+        self._measure(width)
+        self._spent = time.perf_counter() - begin
+        return True
+
+    def _measure(self, width: int) -> None:
+        length, begin = probe_length(width, self._round_steps), time.perf_counter()
+        rate = width * self._devices * length / self._probe(width, length)
+        self.rates[width] = max(self.rates.get(width, 0.0), rate)
+        self._measuring += time.perf_counter() - begin
+
+    def _worth(self, width: int, best: int) -> bool:
+        """Whether measuring a width, which takes two segments at least, keeps the choice within its time."""
+        expected = 2 * width * self._devices * probe_length(width, self._round_steps) / max(self.rates.values())
+        run = self.left(best)
+        return self._measuring + expected < max(CHOOSING_SHARE * run, min(CHOOSING_SECONDS, CHOOSING_PART * run))
 
 
 def probe_length(width: int, round_steps: int) -> int:
