@@ -60,7 +60,8 @@ def test_no_plan_is_slower_than_one_after_another(members, costs, steps):
     plan = choose(seconds_per_step, members=members, steps=steps)
     assert 1 <= plan.width <= members
     assert total(plan.width, seconds_per_step, members) <= total(1, seconds_per_step, members)
-    assert set(plan.rates) <= {*planning.WIDTHS, members}
+    climbed = {*planning.WIDTHS, members}
+    assert set(plan.rates) <= climbed | {2 * w for w in climbed} | {w // 2 for w in climbed}
 
 
 def test_free_lanes_are_all_taken_and_costly_ones_are_not():
@@ -127,12 +128,23 @@ def test_segments_cover_a_round_exactly_and_none_is_longer_than_wanted(round_ste
     assert len(pieces) <= 2 * wanted + 1
 
 
+SMALL = {1: 1.0, 4: 1.5, 8: 2.0, 16: 4.0, 32: 8.0}  # seconds of a step; wider than 8 is no faster
+
+
+def test_between_two_widths_of_the_climb_there_may_be_a_better_one():
+    def seconds_per_step(width):  # 16 lanes fit in a cache
+        return max(1.0, width / 16) * (1 if width <= 16 else 2)
+
+    assert choose(seconds_per_step, members=512).width == 16
+    assert choose(seconds_per_step, members=512, steps=1e-9).width < 16  # not worth it: nothing is left to run
+
+
 def test_a_width_that_was_measured_in_a_bad_moment_is_measured_again():
     calls = []
 
     def seconds_per_step(width):
         calls.append(width)
-        return {1: 1.0, 8: 2.0, 64: 17.0 if calls.count(64) == 1 else 10.0}[width]  # at first 64 seems a little slower
+        return {**SMALL, 64: 17.0 if calls.count(64) == 1 else 10.0}[width]  # at first 64 seems a little slower
 
     plan = choose(seconds_per_step)
     assert (plan.width, plan.rates[64]) == (64, 6.4)
@@ -141,7 +153,7 @@ def test_a_width_that_was_measured_in_a_bad_moment_is_measured_again():
 
 
 def test_a_wider_tile_must_be_clearly_faster_also_when_measured_again_and_the_reason_is_its_own():
-    plan = choose(lambda width: {1: 1.0, 8: 2.0, 64: 15.9}[width])  # 64 is 0.6 % faster than 8
+    plan = choose(lambda width: {**SMALL, 64: 15.9}[width])  # 64 is 0.6 % faster than 8
     assert (plan.width, plan.why) == (8, "wider is no faster")
-    plan = choose(lambda width: {1: 1.0, 8: 2.0, 64: 10.0}[width])
+    plan = choose(lambda width: {**SMALL, 64: 10.0}[width])
     assert (plan.width, plan.why) == (64, "all at once")

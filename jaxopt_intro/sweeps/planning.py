@@ -284,7 +284,7 @@ class _Tried:
                 return best, "wider is no faster"
             if self.left(best) < self._spent:
                 return best, "measuring another would take longer than the rest"
-        return best, "the fastest measured"
+        return best, "wider is no faster"
 
     def beside(self, best: int, most: int) -> int:
         """Measures twice and half the best where a try is a small part of what is left; returns the best of all."""
