@@ -200,7 +200,9 @@ def test_a_sweep_ends_well_when_its_time_is_over(tmp_path, monkeypatch):
     monkeypatch.setattr(tiles, "run_tile", run_tile)
     found = sweep(EXPERIMENT, TRIALS, directory=tmp_path / "run", width=4, max_time=1e5, max_trials=12)
     assert found.status.values.ravel().tolist() == ["finished"] * 8 + ["pruned"] * 4
-    assert set(found.reason.values.ravel()[8:]) == {"the sweep's time was over, 100000 seconds"}
+    assert set(found.reason.values.ravel()[8:]) == {
+        "the sweep's time was over, 100000 seconds, and no resume trains it further"
+    }
     assert len(of(tmp_path / "run", "test")) == 1
     for wrong in ({"max_time": 0}, {"max_time": "10m"}, {"max_failures": -1}, {"max_trials": 0}):
         with pytest.raises(ValueError, match="sweep: got max_"):
@@ -213,7 +215,7 @@ def test_a_sweep_ends_when_too_many_have_failed(tmp_path):
     status = collections.Counter(found.status.values.ravel().tolist())
     assert 4 <= status["failed"] <= 8
     assert status["pruned"] >= 15 - 8 - 2
-    assert "more than 3 had failed" in set(found.reason.values.ravel())
+    assert "more than 3 had failed, and no resume trains it further" in set(found.reason.values.ravel())
 
 
 def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(tmp_path, monkeypatch):

@@ -135,9 +135,9 @@ class Session:
     def over(self) -> str:
         """Why the sweep ends before its trials, or "" while it does not."""
         if self._limits.seconds is not None and self.elapsed() > self._limits.seconds:
-            return f"the sweep's time was over, {self._limits.seconds:g} seconds"
+            return f"the sweep's time was over, {self._limits.seconds:g} seconds, and no resume trains it further"
         if self._limits.failures is not None and len(self.failing) > self._limits.failures:
-            return f"more than {self._limits.failures} had failed"
+            return f"more than {self._limits.failures} had failed, and no resume trains it further"
         return ""
 
     def elapsed(self) -> float:
