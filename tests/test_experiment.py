@@ -457,6 +457,7 @@ BAD_FILES = {
     "an empty space": ("[experiment]\n", "got no entries"),
     "a choice that is no list": ('[choices]\noptimizer = "adam"\n', "optimizer"),
     "a function that is not there": ('[choices]\noptimizer = ["optax:lyon"]\n', "'optax:lyon', which was not found"),
+    "a function that is spelt wrongly": ('[choices]\noptimizer = ["optax:adamm"]\n', "Did you mean 'adam'"),
     "a table that is a number": ("numbers = 3\n", "numbers"),
     "replicates that are words": ('replicates = "three"\n[numbers]\nl2 = 1\n', "replicates='three'"),
 }  # fmt: skip

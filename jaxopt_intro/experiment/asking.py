@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxopt_intro import data, distributions, routing
-from jaxopt_intro.checks import known_name
+from jaxopt_intro.checks import known_name, nearest
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.models import compute_dtype_of
 from jaxopt_intro.sweeps.space import Trial
@@ -259,8 +259,11 @@ def find(value: Any, what: str, parts: Mapping[str, Any] | None = None) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
+        where = "Is the module installed, or its folder on PYTHONPATH? "
+        if isinstance(error, AttributeError) and error.name:
+            where = nearest(error.name, (n for n in dir(error.obj) if n[0] != "_")) or where
         raise ValueError(
-            f"{what}: got {value!r}, which was not found ({error}); expected package.module:function. Is the module "
-            f"installed, or its folder on PYTHONPATH? In Python pass it by name: parts={{{own!r}: …}}."
+            f"{what}: got {value!r}, which was not found ({error}); expected package.module:function. {where}In Python "
+            f"pass it by name: parts={{{own!r}: …}}."
         ) from error
     return found
