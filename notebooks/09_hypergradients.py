@@ -338,8 +338,9 @@ POINTS = 2_000 if FULL else 800
 found = landscape(experiment, space, f"{folder}/whole", resolution=128 if FULL else 64, points=POINTS, width=32)
 
 # %% [markdown]
-# On it, the paths of `training.tune`: gradient descent on the logarithms, from three places at once (`vmap`), one of
-# them far beyond the edge. Does it find the valley, and what does that cost beside the map?
+# On it, the paths of `training.tune`: gradient descent on the logarithms, from three places at once (`vmap`), each with
+# a mark of its own, one of them far beyond the edge. Hatched is what diverged; the ring is at the map's best accuracy.
+# Do the paths find the valley, and what does that cost beside the map?
 
 # %%
 starts = {"learning_rate": jnp.array([0.02, 0.03, 10.0]), "l2": jnp.array([1e-2, 0.4, 1e-3])}
@@ -373,14 +374,15 @@ assert (tuned.value < tuned.values[:, 0]).all()
 
 # %% [markdown]
 # The steps of `tune` are Adam's, which have about one length whatever the slope, so a path goes on along a direction
-# that brings little; the best of its trainings is what counts. From beyond the edge the rate is divided by $e$ until
-# a slope can be believed.
+# that brings little; the best of its trainings is what counts. A few steps from one start are no guarantee: several
+# starts still cost a fraction of the map. From beyond the edge the rate is divided by $e$ until a slope is believed.
 #
 # ## The edge of trainability is a fractal
 #
 # Between "trains" and "diverges" lies an edge. How long is it? Each picture is a window of the one before, 16 times
 # narrower, around the place where the most of the edge is (`zoomed(..., at="edge")`). Colour says how long a training
-# took to train, grey how long to diverge. A smooth curve would look straighter from picture to picture.
+# took to train: bright is quick. Grey says how long it took to diverge: dark is slow. A smooth curve would look
+# straighter from picture to picture.
 
 # %%
 windows, space_here = [], space
@@ -431,10 +433,11 @@ assert dimensions[-1] > 1.2
 assert dimensions[-1] > dimensions[0]
 
 # %% [markdown]
-# The edge does not become straight; the nearer one looks, the more of it there is. This is the same thing that the
-# exploding derivative said: near the edge, however close two settings are, their trainings part. It is no trouble for
-# tuning, as good settings are found well away from the edge; but an optimizer that is led by losses or slopes at the
-# edge is led by noise.
+# The edge does not become straight; the nearer one looks, the more of it there is. Each window is placed where most of
+# the edge is, so these are its largest dimensions, not typical ones. This is the same thing that the exploding
+# derivative said: near the edge, however close two settings are, their trainings part. It is little trouble for
+# tuning, as the best setting is not at the edge; but an optimizer that is led by losses or slopes at the edge is led by
+# noise.
 #
 # How deep can one zoom? A float32 number has 24 binary digits: at 64 cells across, neighbours are one number when the
 # window is about $4\cdot10^{-6}$ of its place. Maps of `precision="float64"` go on to $10^{-13}$; `landscape` says
@@ -443,20 +446,20 @@ assert dimensions[-1] > dimensions[0]
 # %% [markdown]
 # ## Exercises
 #
-# **1.** Arrows and `tune` use the derivative by the logarithm. With the numbers of the second figure: how many times
-# smaller is the plain derivative at the lowest rate than at rate 0.1, compared with the derivatives by the logarithm?
-# What would gradient descent on the rate itself do?
+# **1.** Arrows and `tune` use the derivative by the logarithm. With the numbers of the first figure (right): how does
+# the plain derivative change from rate 0.1 to the lowest rate, beside the derivative by the logarithm? What would
+# gradient descent on the rate itself do?
 #
 # <details><summary>Solution 1</summary>
 #
-# The plain derivative is the other one divided by the rate, so it is *larger* at small rates, though a fixed step
-# brings little there: descent on the rate itself takes steps of very different relative size.
+# By the logarithm it shrinks. The plain derivative is the other one divided by the rate, so it *grows*, though a fixed
+# step of the rate brings little there: descent on the rate itself takes steps of very different relative size.
 #
 # ```python
 # at = [0, int(np.argmin(np.abs(rates - 0.1)))]
 # plain_slopes = by_log[at] / rates[at]
 # print("by log:", by_log[at], "plain:", plain_slopes)
-# assert abs(plain_slopes[0] / plain_slopes[1]) > 5 * abs(by_log[at[0]] / by_log[at[1]])
+# assert abs(by_log[at[0]]) < abs(by_log[at[1]]) and abs(plain_slopes[0]) > abs(plain_slopes[1])
 # ```
 # </details>
 #
@@ -493,6 +496,7 @@ assert dimensions[-1] > dimensions[0]
 #     {"learning_rate": 0.01, "momentum": 0.5})
 # print({name: float(value) for name, value in got.hparams.items()}, float(got.value))
 # assert got.value < got.values[0]
+# assert got.hparams["learning_rate"] > 0.01 and got.hparams["momentum"] > 0.5  # both
 # ```
 # </details>
 #
