@@ -200,9 +200,9 @@ display(
 assert last.max() - last.min() < 0.5 * (first.max() - first.min())
 
 # %% [markdown]
-# Two conclusions, both of *Crowded valley*: with enough tuning the methods end close together; and the range searched
-# is part of the method: a "default that works" is tuning done by others. Say the budget and the range, or show the
-# curve.
+# Two conclusions: with enough tuning the methods end close together (*Crowded valley*); and the range searched is part
+# of the method (Sivaprasad et al., Choi et al.): a "default that works" is tuning done by others. Say the budget and
+# the range, or show the curve.
 #
 # ## Seeds
 #
@@ -516,13 +516,13 @@ assert sharp["256"][-1] < sharp["256"].max()
 assert sharpness_and_gap < 0.5, "flatter places do not have clearly smaller gaps"
 
 # %% [markdown]
-# Left, theory holds: larger rates end in flatter places, and so do smaller batches, whose noise is one more reason to
-# leave a sharp one (Keskar et al. 2017); with large batches the sharpness falls about where $2/\alpha$ crosses it
-# (only about: $2/\alpha$ is for the full batch and a quadratic). Right, the naive story does not: if flat places
-# generalized better, the printed correlation of sharpness and gap would be clearly positive. Trainings of different
-# rates have come differently far in the same number of epochs: those that fit their training images better have the
-# wider gap, whatever their sharpness. Whoever compares trainings by sharpness has to compare them at the same
-# training loss.
+# Left: with batches of 16 larger rates end in flatter places. With 256 the sharpness first rises, as those trainings
+# have not come far, and falls from about where $2/\alpha$ crosses it (only about: $2/\alpha$ is for the full batch and
+# a quadratic). At the larger rates smaller batches end flatter: their noise is one more reason to leave a sharp place
+# (Keskar et al. 2017). Right, the naive story does not hold: if flat places generalized better, the printed correlation
+# of sharpness and gap would be clearly positive. Trainings of different rates have come differently far in the same
+# number of epochs, and those that fit their training images better have the wider gap: the gap goes with the training
+# loss. Whoever compares trainings by sharpness has to compare them at the same training loss.
 #
 # ### Sharpness is not a property of the function
 #
