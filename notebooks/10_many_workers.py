@@ -303,9 +303,9 @@ local = last_accuracy(rare["local_sgd"], "period").max("learning_rate").values
 elastic = last_accuracy(rare["elastic_averaging"], "period", "elasticity").max("learning_rate")
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 ax.plot(PERIODS, local, "o-", label="local_sgd")
-for elasticity, mark, dashes in zip(ELASTICITIES, "sD^", ["--", "-.", ":"], strict=True):
+for elasticity, style in zip(ELASTICITIES, ["C1s--", "C3D-.", "k^:"], strict=True):
     own = elastic.sel(elasticity=elasticity, method="nearest")
-    ax.plot(PERIODS, own, marker=mark, ls=dashes, label=f"elastic_averaging, elasticity {elasticity}")
+    ax.plot(PERIODS, own, style, label=f"elastic_averaging, elasticity {elasticity}")
 ax.set(xscale="log", xticks=PERIODS, xticklabels=PERIODS, xlabel="period (steps)", ylabel="validation accuracy")
 ax.minorticks_off()
 ax.set_title("How rarely may four workers talk to each other?", fontsize="medium")
@@ -347,10 +347,12 @@ plt.show()
 accuracy = last_accuracy(wild, "delay", "density").max("learning_rate")
 means = {density: float(accuracy.sel(density=density, method="nearest").mean()) for density in DENSITIES}
 print("mean accuracy over the ages:", {density: round(mean, 3) for density, mean in means.items()})
-fresh, old = (float(accuracy.sel(delay=delay, method="nearest").mean()) for delay in (0, 16))
-print(f"mean accuracy over the densities: {fresh:.3f} without an age, {old:.3f} with ages up to 16")
 assert means[0.05] < means[1.0], "updates that touch few coordinates get less far in the same number of steps"
-assert old < fresh, "and ages cost"
+for density in DENSITIES:
+    fresh, mixed, old = (float(accuracy.sel(density=density, delay=delay, method="nearest")) for delay in (0, 4, 16))
+    print(f"density {density}: ages up to 4 cost {fresh - mixed:+.3f} in accuracy, ages up to 16 {fresh - old:+.3f}")
+    assert fresh - old > max(0.0, fresh - mixed), "old reads cost at every density, and more than young ones"
+    assert abs(fresh - mixed) < 0.02, "ages up to 4 cost little"
 
 # %% [markdown]
 # What this can show is the price, in updates: an update that writes a twentieth of the coordinates gets less far, and
