@@ -407,7 +407,7 @@ for level in range(3):
         )
     )
 
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.9), layout="constrained")
 for level, (ax, window) in enumerate(zip(axes, windows, strict=True)):
     results.plots.landscape(window, of="slowness", ax=ax)
     figure.axes[-1].remove()  # its colour bar: three of them would take the pictures' room
