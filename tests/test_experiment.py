@@ -14,7 +14,7 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from jaxopt_intro import Experiment, Space, choice, data, load_model, losses, models, sweep
+from jaxopt_intro import Experiment, Space, adaptive, choice, data, journal, load_model, losses, models, sweep
 from jaxopt_intro.distributions import integer, log_uniform, uniform
 from jaxopt_intro.experiment import files
 from jaxopt_intro.experiment.asking import from_mapping, to_mapping
@@ -375,6 +375,47 @@ def test_a_new_run_gets_a_directory_of_its_own(tmp_path, monkeypatch):
     runs = [Path(sweep(EXPERIMENT, TWO, width=2).attrs["run"]) for _ in range(2)]
     assert len(set(runs)) == 2
     assert all(run.parent == Path("runs") and run.name.endswith(("-arrays", "-arrays-2")) for run in runs)
+
+
+# -- searchers -------------------------------------------------------------------------------------------------
+
+SEARCHED = Space(learning_rate=log_uniform(1e-3, 1.0), optimizer=choice(["sgd", "adam"]))
+
+
+def asks(directory):
+    return [(ask["count"], ask["trials"]) for ask in of(directory, "ask")]
+
+
+def test_a_search_with_a_limit_goes_on_under_a_larger_one_and_a_smaller_one_is_refused(tmp_path):
+    pytest.importorskip("optuna")
+
+    def go(most):
+        return sweep(EXPERIMENT, adaptive(SEARCHED, trials=20), directory=tmp_path / "run", width=4, max_trials=most)
+
+    assert go(7).sizes["trial"] == 7
+    first = asks(tmp_path / "run")
+    assert [count for count, _ in first] == [7, 2]
+    found = go(12)
+    assert found.sizes["trial"] == 12
+    assert (found.status == "finished").all()
+    assert asks(tmp_path / "run")[:2] == first
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="got max_trials=5 for a search that has been asked for 12 trials already"):
+        go(5)
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+def test_a_searcher_that_searches_otherwise_than_before_is_refused(tmp_path):
+    pytest.importorskip("optuna")
+
+    def go(searcher):
+        return sweep(EXPERIMENT, searcher, directory=tmp_path / "run", width=4, max_trials=4)
+
+    go(adaptive(SEARCHED, trials=20))
+    other = adaptive(SEARCHED, trials=20, seed=1)._replace(asked=adaptive(SEARCHED, trials=20).asked)
+    with pytest.raises(ValueError, match=r"asked again for what the journal has, and got 4 trials, not \w+;"):
+        go(other)
+    assert sum(r["type"] == "trial" for r in journal.read(tmp_path / "run")) == 4
 
 
 # -- experiment files ------------------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ def sweep(
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
         session = Session(directory, writer, past, listener, limits=limits)
+        searching.check_limit(max_trials, session.asks)
         with session.signals(), executables.kept_on_disk():
             listener({"type": "directory", "path": str(directory)})
             cited = search.space.ends() if search else every
