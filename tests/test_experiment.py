@@ -405,6 +405,27 @@ def test_a_search_with_a_limit_goes_on_under_a_larger_one_and_a_smaller_one_is_r
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
+def test_the_same_searcher_goes_on_after_an_interrupt_and_searches_anew_elsewhere(tmp_path):
+    """As a notebook's cell that is run again does it."""
+    pytest.importorskip("optuna")
+    searcher, calls = adaptive(SEARCHED, trials=12), []
+
+    def interrupted(record):
+        calls.append(record["type"])
+        if calls.count("ask") == 2:
+            raise KeyboardInterrupt
+
+    def go(name, listener=None):
+        return sweep(EXPERIMENT, searcher, directory=tmp_path / name, width=4, listener=listener)
+
+    with pytest.raises(KeyboardInterrupt):
+        go("run", interrupted)
+    found, other = go("run"), go("other")
+    assert (found.status == "finished").all()
+    assert found.trial.values.tolist() == other.trial.values.tolist()
+    assert asks(tmp_path / "run") == asks(tmp_path / "other")
+
+
 def test_a_searcher_that_searches_otherwise_than_before_is_refused(tmp_path):
     pytest.importorskip("optuna")
 

@@ -159,6 +159,20 @@ def test_trials_that_were_never_asked_teach_too(sampler):
     assert near[True] > near[False]
 
 
+@pytest.mark.parametrize("sampler", FAST)
+def test_a_searcher_begins_anew_with_what_it_was_told_before_it_was_asked(sampler):
+    space = Space(learning_rate=log_uniform(1e-5, 10.0), optimizer=choice(["adam", "sgd"]))
+    searcher = adaptive(space, sampler, trials=30)
+    searcher.tell([Told(trial, "finished", score(trial)) for trial in space.random(20, seed=9)])
+    first = searched(searcher, 8)
+    assert sum(map(len, first)) == 30
+    assert searcher.ask(8) == []
+    searcher.begin()
+    assert searched(searcher, 8) == first
+    if sampler in ("tpe", "cmaes"):  # the others take no notice of trials that they did not ask for
+        assert searched(adaptive(space, sampler, trials=30), 8) != first
+
+
 def test_a_trial_that_was_told_is_not_asked():
     space = Space(n=integer(1, 6), l2=0.5)
     searcher = adaptive(space, trials=20)

@@ -65,7 +65,7 @@ def sweep(
     Args:
         experiment: What all trials have in common.
         trials: From `Space.grid`, `Space.random` and the like; repeated ones are trained once. Or a `Searcher`, such as
-            `searchers.adaptive(space, "tpe", trials=200)`, which is asked again and again as trials end.
+            `searchers.adaptive(space, "tpe", trials=200)`, which begins anew, and is asked for more as trials end.
         replicates: How many seeds each trial is trained with.
         directory: The run's directory; None makes one under `runs/`.
         pruner: Says which trials go on, such as `pruning.hyperband()`; None: all do. Those that go on keep their

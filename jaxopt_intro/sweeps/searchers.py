@@ -8,6 +8,7 @@ Which combination a batch has is decided by a study over the choices alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -58,12 +59,15 @@ class Searcher(NamedTuple):
         tell: Takes how trials ended, in any order, also of trials that were never asked.
         asked: `numbers`, `choices` and `search` as plain values, as `Trials.asked`.
         space: What may be tried, for a description before the sweep.
+        begin: Forgets what was asked, and what was told since the first ask: a sweep begins with it, so that the same
+            searcher can be given to a second one, or to the same again.
     """
 
     ask: Callable[[int], Trials]
     tell: Callable[[Sequence[Told]], None]
     asked: Mapping[str, Any]
     space: Space
+    begin: Callable[[], None]
 
 
 class Sampler(NamedTuple):
@@ -127,8 +131,8 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0) 
             extra = "torch" if package == "torch" else '"jaxopt_intro[optuna]"'
             raise ValueError(f"sampler {sampler!r}: got no package {package}; expected it. pip install {extra}")
     asked = {**space.asked(), "search": {"sampler": sampler, "trials": trials, "seed": seed}}
-    studies = _Studies(space, sampler, trials, seed)
-    return Searcher(lambda most: Trials(studies.ask(most), asked), studies.tell, asked, space)
+    search = _Search(functools.partial(_Studies, space, sampler, trials, seed))
+    return Searcher(lambda most: Trials(search.ask(most), asked), search.tell, asked, space, search.begin)
 
 
 def optuna_distributions(space: Space) -> dict[str, Any]:
@@ -153,6 +157,27 @@ def _optuna_distribution(distribution: Distribution) -> Any:
         return IntDistribution(int(distribution.low), int(distribution.high))
     step = distribution.arguments[2] if distribution.kind == "quantized" else None
     return FloatDistribution(distribution.low, distribution.last, log=distribution.kind == "log_uniform", step=step)
+
+
+class _Search:
+    """Studies that can begin anew."""
+
+    def __init__(self, make: Callable[[], _Studies]):
+        self._make, self._studies = make, make()
+        self._before: list[Told] = []  # told before the first ask
+        self._begun = False
+
+    def begin(self) -> None:
+        self._studies, self._begun = self._make(), False
+        self._studies.tell(self._before)
+
+    def ask(self, most: int) -> list[Trial]:
+        self._begun = True
+        return self._studies.ask(most)
+
+    def tell(self, told: Sequence[Told]) -> None:
+        self._studies.tell(told)
+        self._before += () if self._begun else told
 
 
 class _Studies:
