@@ -82,6 +82,27 @@ def test_what_is_learned_is_better_than_chance(sampler):
     assert found > chance
 
 
+@pytest.mark.parametrize("sampler", ["cmaes", "nsgaii", "nsgaiii"])
+def test_pruned_trials_teach_as_much_as_finished_ones_where_optuna_would_not_look_at_them(sampler):
+    space = Space(learning_rate=log_uniform(1e-5, 10.0), l2=log_uniform(1e-6, 1.0))
+
+    def loss(trial):
+        return abs(math.log10(trial.hparams["learning_rate"]) + 3) + abs(math.log10(trial.hparams["l2"]) + 2)
+
+    def batches(seed, status_of_most):
+        searcher, means = adaptive(space, sampler, trials=64, seed=seed), []
+        while batch := searcher.ask(8):
+            losses = [loss(trial) for trial in batch]
+            ends = ["finished" if value == min(losses) else status_of_most for value in losses]
+            searcher.tell([Told(t, end, -value) for t, end, value in zip(batch, ends, losses, strict=True)])
+            means.append(np.mean(losses))
+        return means
+
+    pruned = [batches(seed, "pruned") for seed in range(3)]
+    assert pruned == [batches(seed, "finished") for seed in range(3)]
+    assert np.mean([means[-1] for means in pruned]) < 0.7 * np.mean([means[0] for means in pruned])
+
+
 def test_better_options_are_asked_more_often():
     space = Space(learning_rate=log_uniform(1e-5, 10.0), optimizer=choice(["adam", "sgd", "a", "b", "c", "d"]))
 

@@ -77,16 +77,21 @@ class Sampler(NamedTuple):
         make: `(optuna.samplers, seed, batch) -> sampler`; a generation is a batch, so that none of it is wasted.
         needs: Packages beside Optuna.
         learns: Whether values change what is asked; then they also choose among the options.
+        ranks_pruned: Whether it knows pruned trials, as worse than all others; those that do not know them are told of
+            complete ones with the values that they had, or else would learn from the few that no pruner ended.
     """
 
     make: Callable[[Any, int, int], Any]
     needs: tuple[str, ...] = ()
     learns: bool = True
+    ranks_pruned: bool = False
 
 
 # Not here: Optuna's grid and brute force, which `Space.grid` is.
 SAMPLERS = {
-    "tpe": Sampler(lambda s, seed, _: s.TPESampler(seed=seed, multivariate=True, constant_liar=True)),
+    "tpe": Sampler(
+        lambda s, seed, _: s.TPESampler(seed=seed, multivariate=True, constant_liar=True), ranks_pruned=True
+    ),
     "gp": Sampler(lambda s, seed, _: s.GPSampler(seed=seed), needs=("scipy", "torch")),
     "cmaes": Sampler(lambda s, seed, batch: s.CmaEsSampler(seed=seed, popsize=max(4, batch)), needs=("cmaes",)),
     "nsgaii": Sampler(lambda s, seed, batch: s.NSGAIISampler(seed=seed, population_size=max(4, batch))),
@@ -271,21 +276,24 @@ class _Studies:
 
         states, key = _states(), _key(told.trial)
         self.known.add(key)
-        final = value if state == states.COMPLETE else None
+        as_complete = state == states.PRUNED and value is not None and not self.sampler.ranks_pruned
+        own_state = states.COMPLETE if as_complete else state
+        final = value if own_state == states.COMPLETE else None
+        reported = {1: value} if own_state == states.PRUNED and value is not None else {}
         if key in self.open:
             study, asked = self.open.pop(key)
-            if state == states.PRUNED and value is not None:
-                asked.report(value, step=1)
-            study.tell(asked, final, state=state)
+            for step, reached in reported.items():
+                asked.report(reached, step)
+            study.tell(asked, final, state=own_state)
         else:
             own = {n: _optuna_distribution(self.space.numbers[n]) for n in numbers}
-            reported = {1: value} if state == states.PRUNED and value is not None else {}
             found = create_trial(
-                state=state, value=final, params=numbers, distributions=own, intermediate_values=reported
+                state=own_state, value=final, params=numbers, distributions=own, intermediate_values=reported
             )
             self._study(told.trial.labels).add_trial(found)
         # Of options whose trials fail the study over the choices has to know: pruned trials are its worst.
         over = states.PRUNED if state == states.FAIL else state
+        final = value if over == states.COMPLETE else None
         labels = {name: told.trial.labels[name] for name in self.space.choices}
         self.over_choices.add_trial(
             create_trial(state=over, value=final, params=labels, distributions=_categories(self.space))
