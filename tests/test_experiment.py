@@ -354,10 +354,13 @@ def test_another_experiment_in_the_same_directory_is_refused_and_changes_nothing
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
-def test_another_width_in_the_same_directory_is_refused(tmp_path):
-    sweep(EXPERIMENT, TWO, directory=tmp_path / "run", width=2)
+@pytest.mark.parametrize("make", [RATES.grid, lambda n: adaptive(RATES, trials=4)], ids=["grid", "search"])
+def test_another_width_in_the_same_directory_is_refused_and_changes_nothing(tmp_path, make):
+    sweep(EXPERIMENT, make(2), directory=tmp_path / "run", width=2)
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
     with pytest.raises(ValueError, match="got width=3, but this run's is 2"):
-        sweep(EXPERIMENT, RATES.grid(3), directory=tmp_path / "run", width=3)
+        sweep(EXPERIMENT, make(3), directory=tmp_path / "run", width=3)
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
 def test_a_run_that_is_being_written_is_refused(tmp_path):

@@ -130,6 +130,7 @@ def sweep(
         past = journal.read(directory)
         session = Session(directory, writer, past, listener, limits=limits)
         searching.check_limit(max_trials, session.asks)
+        _same_width(width, session.plans, None if search else [group.id for group in groups])
         with session.signals(), executables.kept_on_disk():
             listener({"type": "directory", "path": str(directory)})
             cited = search.space.ends() if search else every
@@ -139,7 +140,7 @@ def sweep(
             session.emit({**record, "pruner": asked.get("pruner"), "search": of_search, **(about or {})})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
-            job = _job(experiment, dataset, groups, past, objective, direction, width)
+            job = _job(experiment, dataset, groups, objective, direction, width)
             job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely)
             if more is not None:
                 sign = 1.0 if direction == "max" else -1.0
@@ -316,6 +317,17 @@ def _same_experiment(
         )
 
 
+def _same_width(width: int | None, plans: Mapping[str, dict[str, Any]], groups: Sequence[str] | None) -> None:
+    """Refuses another width than that of groups that have one; None are all groups: a searcher asks for them again."""
+    own = [plans[group]["width"] for group in (plans if groups is None else groups) if group in plans]
+    other = next((frozen for frozen in own if width is not None and frozen != width), None)
+    if other is not None:
+        raise ValueError(
+            f"got width={width}, but this run's is {other} and frozen; expected the same, so that results stay bitwise "
+            "equal. Leave width out."
+        )
+
+
 def run_record(
     experiment: Experiment, dataset: Dataset, objective: str, direction: str, trials: Sequence[Trial] = ()
 ) -> dict[str, Any]:
@@ -368,17 +380,10 @@ def _job(
     experiment: Experiment,
     dataset: Dataset,
     groups: list[Group],
-    past: list[dict[str, Any]],
     objective: str,
     direction: str,
     width: int | None,
 ) -> Job:
-    frozen = {r["group"]: r["width"] for r in past if r["type"] == "plan"}
-    if width is not None and any(frozen.get(group.id, width) != width for group in groups):
-        raise ValueError(
-            f"got width={width}, but this run's is {next(iter(frozen.values()))} and frozen; expected the same, so "
-            "that results stay bitwise equal. Leave width out."
-        )
     return Job(
         groups,
         dataset.train,
