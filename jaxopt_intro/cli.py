@@ -89,8 +89,8 @@ def _sweep(asked: argparse.Namespace) -> int:
                 "says what was asked. Start another run for other options."
             )
         terminal.device(running.device_description())
-        experiment, trials, replicates, pruner, before = files.resume(Path(asked.path))
-        asked.max_trials = asked.max_trials or before
+        experiment, trials, replicates, pruner, most = files.resume(Path(asked.path), asked.max_trials)
+        asked.max_trials = most
         directory = asked.path
     else:
         tables = options.tables_of(files.read(Path(asked.path)) if asked.path else {}, given, bare=not asked.path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxopt_intro
-from jaxopt_intro import cli, journal, options, results
+from jaxopt_intro import Experiment, Space, cli, journal, log_uniform, options, results, sweep
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -138,6 +138,31 @@ def test_a_run_takes_no_other_options(capsys, finished):
     assert "got --epochs with the run" in error
     assert error.count("\n") == 1
     assert (directory / "journal.jsonl").read_bytes() == before
+
+
+def test_more_trials_than_a_limit_let_through_can_be_asked_for_later(capsys, tmp_path):
+    where = str(tmp_path / "run")
+    limited = ["--random", "5", "--max-trials", "2", "--directory", where]
+    assert run(capsys, *SGD, *RATES, *limited)[0] == 0
+    for most in ("3", "9"):
+        assert run(capsys, "sweep", where, "--max-trials", most)[0] == 0
+    found = results.open(where)
+    assert (found.status == "finished").all()
+    drawn = Space(learning_rate=log_uniform(1e-3, 1.0)).random(5)
+    assert found.learning_rate.values.tolist() == [trial.hparams["learning_rate"] for trial in drawn]
+
+
+def test_more_trials_of_a_plain_list_can_be_asked_for_in_python_only(capsys, tmp_path):
+    experiment = Experiment(data="digits", model="linear", optimizer="sgd", batch_size=256, epochs=1)
+    trials = list(Space(learning_rate=log_uniform(1e-3, 1.0)).random(3))
+    sweep(experiment, trials, directory=tmp_path / "run", width=2, max_trials=1)
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    code, _, error = run(capsys, "sweep", str(tmp_path / "run"), "--max-trials", "2")
+    assert code == 2
+    assert "got max_trials=2 for the run" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+    assert sweep(experiment, trials, directory=tmp_path / "run", max_trials=2).sizes["trial"] == 2
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch, tmp_path):
