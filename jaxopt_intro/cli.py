@@ -328,7 +328,10 @@ def _add_sweep(commands: Any) -> None:
         "--pruner", nargs="+", metavar=("NAME", "NUMBER=VALUE"),
         help="who goes on: hyperband eta=3, asha, median, …; see: jaxopt-intro list pruners",
     )  # fmt: skip
-    run.add_argument("--max-time", type=_seconds, metavar="TIME", help="end for good after 90 (seconds), 15m or 2h")
+    run.add_argument(
+        "--max-time", type=_seconds, metavar="TIME",
+        help="end for good at the first validation after 90 (seconds), 15m or 2h",
+    )  # fmt: skip
     run.add_argument("--max-trials", type=count, metavar="N", help="train at most N trials")
     run.add_argument("--max-failures", type=_natural, metavar="N", help="end for good once more than N have failed")
     run.add_argument("--keep", type=count, metavar="K", help="how many trials' weights are kept (10)")

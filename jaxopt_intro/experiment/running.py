@@ -70,8 +70,8 @@ def sweep(
         directory: The run's directory; None makes one under `runs/`.
         pruner: Says which trials go on, such as `pruning.hyperband()`; None: all do. Those that go on keep their
             weights and optimizer states; the others end as pruned, with the reason.
-        max_time: After so many seconds the sweep ends; trials that are not through end as pruned. They count by their
-            best validation until then.
+        max_time: The sweep ends at the first validation after so many seconds; trials that are not through then end as
+            pruned. They count by their best validation until then.
         max_trials: At most so many of the trials are trained, the first ones.
         max_failures: Once more than so many members (trials times seeds) have failed, the sweep ends.
         width: How many trials run side by side on a device; None measures. Results are bitwise reproducible for equal
