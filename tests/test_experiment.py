@@ -429,6 +429,14 @@ def test_the_same_searcher_goes_on_after_an_interrupt_and_searches_anew_elsewher
     assert asks(tmp_path / "run") == asks(tmp_path / "other")
 
 
+def test_a_batch_of_a_searcher_is_one_program_also_where_numbers_are_compiled(tmp_path):
+    pytest.importorskip("optuna")
+    space = Space(learning_rate=log_uniform(1e-3, 1.0), width=integer(2, 20))
+    sweep(experiment(model=Net), adaptive(space, trials=10), directory=tmp_path / "run", width=4)
+    groups = {trial["trial"]: trial["group"] for trial in of(tmp_path / "run", "trial")}
+    assert [len({groups[trial] for trial in trials}) for _, trials in asks(tmp_path / "run")] == [1, 1]
+
+
 def test_a_searcher_that_searches_otherwise_than_before_is_refused(tmp_path):
     pytest.importorskip("optuna")
 

@@ -188,7 +188,7 @@ def test_a_searcher_begins_anew_with_what_it_was_told_before_it_was_asked(sample
     first = searched(searcher, 8)
     assert sum(map(len, first)) == 30
     assert searcher.ask(8) == []
-    searcher.begin()
+    searcher.begin(())
     assert searched(searcher, 8) == first
     if sampler in ("tpe", "cmaes"):  # the others take no notice of trials that they did not ask for
         assert searched(adaptive(space, sampler, trials=30), 8) != first
@@ -213,6 +213,35 @@ def test_a_space_of_choices_alone_is_asked_until_it_is_used_up(sampler):
     batches = searched(adaptive(space, sampler, trials=50), 4, lambda trial: float(trial.choices["width"]))
     assert [len(batch) for batch in batches] == [1] * 12
     assert len({tuple(batch[0].labels.items()) for batch in batches}) == 12
+
+
+@pytest.mark.parametrize(("options", "trials"), [(10, 20), (4, 20), (2, 9), (3, 33), (8, 80), (1, 13)])
+def test_no_program_is_made_for_a_few_trials(options, trials):
+    space = Space(learning_rate=log_uniform(1e-3, 1.0), optimizer=choice(list("abcdefghij"[:options])))
+    batches = searched(adaptive(space, trials=trials), 8, lambda trial: -trial.hparams["learning_rate"])
+    assert sum(map(len, batches)) == trials
+    assert min(map(len, batches)) >= 4
+
+
+@pytest.mark.parametrize("sampler", FAST)
+def test_trials_of_a_batch_share_the_numbers_that_are_compiled(sampler):
+    numbers = {"adam.b1": integer(1, 3), "width": integer(3, 40), "learning_rate": log_uniform(1e-3, 1.0)}
+    searcher = adaptive(Space(numbers, optimizer=choice(["adam", "sgd"])), sampler, trials=60)
+    searcher.begin(["width", "adam.b1"])
+    batches = searched(searcher, 8, lambda trial: -trial.hparams["width"])
+    assert sum(map(len, batches)) == 60
+    assert min(map(len, batches)) >= 4
+    shared = [{(t.hparams["width"], t.hparams.get("adam.b1"), t.labels["optimizer"]) for t in b} for b in batches]
+    assert [len(programs) for programs in shared] == [1] * len(batches)
+    assert len(set().union(*shared)) >= 5
+    assert len({trial.hparams["learning_rate"] for batch in batches for trial in batch}) > 30
+
+
+def test_numbers_that_are_all_compiled_are_a_batch_each():
+    searcher = adaptive(Space(width=integer(3, 6), l2=0.1), trials=20)
+    searcher.begin(["width", "l2"])
+    batches = searched(searcher, 8, lambda trial: -trial.hparams["width"])
+    assert [len(batch) for batch in batches] == [1] * 4
 
 
 def test_an_early_batch_leaves_budget_to_learn_with():

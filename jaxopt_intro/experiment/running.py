@@ -123,6 +123,7 @@ def sweep(
         staged_ends, programs_there = grouping.stage(experiment, dataset, at_the_ends)
         comparable(objective, programs_there, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
+        search.begin({name for staged in staged_ends for name in staged.fixed})
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])

@@ -23,7 +23,7 @@ class Asked:
     """All that a searcher was asked for.
 
     Args:
-        searcher: Where the trials come from; it begins anew.
+        searcher: Where the trials come from.
         experiment: What all trials have in common.
         dataset: Its data.
         replicates: How many seeds each trial has.
@@ -43,7 +43,6 @@ class Asked:
         replicates: int,
         most: int | None,
     ):
-        searcher.begin()
         self._searcher, self._experiment, self._dataset = searcher, experiment, dataset
         self._replicates, self._most, self._count = replicates, most, 0
         self._known = grouping.Known({}, {})

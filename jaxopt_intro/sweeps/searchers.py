@@ -16,7 +16,7 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[tuple[tuple[str, float], ...], Labels]
 TRIED_FIRST = 10  # so many combinations get a batch each before what they gave decides, for half of the budget at most
+FEWEST = 4  # trials of a batch, half of the smallest that a sweep asks for: fewer would leave a program's lanes empty
 REDRAWS = 8  # of the sampler, and after that as many times as many by chance, for a trial that was not asked before
 
 
@@ -60,14 +61,15 @@ class Searcher(NamedTuple):
         asked: `numbers`, `choices` and `search` as plain values, as `Trials.asked`.
         space: What may be tried, for a description before the sweep.
         begin: Forgets what was asked, and what was told since the first ask: a sweep begins with it, so that the same
-            searcher can be given to a second one, or to the same again.
+            searcher can be given to a second one, or to the same again. Takes the names of numbers that are compiled:
+            trials of one batch then share them too.
     """
 
     ask: Callable[[int], Trials]
     tell: Callable[[Sequence[Told]], None]
     asked: Mapping[str, Any]
     space: Space
-    begin: Callable[[], None]
+    begin: Callable[[Collection[str]], None]
 
 
 class Sampler(NamedTuple):
@@ -105,7 +107,7 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0) 
     """Returns a searcher that learns from the trials that have ended where to look next.
 
     The same asks and tells give the same trials, in any process. First each of up to 10 combinations of options gets a
-    batch, for at most half of the budget; then the better ones get more. No trial is asked twice.
+    batch, of 4 trials at least, for at most half of the budget; then the better ones get more. No trial is asked twice.
 
     Args:
         space: What may be tried. Normal distributions are seen between their 0.1 % and 99.9 % quantiles.
@@ -167,13 +169,13 @@ def _optuna_distribution(distribution: Distribution) -> Any:
 class _Search:
     """Studies that can begin anew."""
 
-    def __init__(self, make: Callable[[], _Studies]):
-        self._make, self._studies = make, make()
+    def __init__(self, make: Callable[[Collection[str]], _Studies]):
+        self._make, self._studies = make, make(())
         self._before: list[Told] = []  # told before the first ask
         self._begun = False
 
-    def begin(self) -> None:
-        self._studies, self._begun = self._make(), False
+    def begin(self, compiled: Collection[str]) -> None:
+        self._studies, self._begun = self._make(compiled), False
         self._studies.tell(self._before)
 
     def ask(self, most: int) -> list[Trial]:
@@ -188,11 +190,14 @@ class _Search:
 class _Studies:
     """The studies of one search, and what was asked of them."""
 
-    def __init__(self, space: Space, sampler: str, trials: int, seed: int):
+    def __init__(self, space: Space, sampler: str, trials: int, seed: int, compiled: Collection[str]):
         self.space, self.sampler, self.seed = space, SAMPLERS[sampler], seed
-        self.left = trials
-        self.first = _some_combinations(space, random.Random(_seed(seed, "first")))
-        self.most_first = max(1, trials // (2 * len(self.first)))
+        self.compiled = {name for name in compiled if name in _swept(space.numbers)}
+        self.left, half = trials, trials // 2
+        first = max(1, min(TRIED_FIRST, half // FEWEST))  # batches: more than combinations where their programs differ
+        found = _some_combinations(space, random.Random(_seed(seed, "first")), first)
+        self.first = list(itertools.islice(itertools.cycle(found), first)) if self.compiled else found
+        self.most_first = max(1, half // len(self.first))
         self.chance = random.Random(_seed(seed, "chance"))
         self.studies: dict[Labels, Study] = {}
         self.asked: set[Labels] = set()  # combinations whose study has its own sampler
@@ -209,8 +214,11 @@ class _Studies:
         if not isinstance(most, int) or most < 1:
             raise ValueError(f"ask: got {most!r} trials; expected a whole number of at least 1.")
         batch: list[Trial] = []
+        most = min(most, self.left)
+        if 0 < self.left - most < FEWEST <= self.left - FEWEST:
+            most = self.left - FEWEST  # leaves enough for a last batch
         with _quiet():
-            for labels, size in self._combinations(min(most, self.left)):
+            for labels, size in self._combinations(most):
                 batch = self._batch(labels, size)
                 if batch:
                     break
@@ -248,18 +256,27 @@ class _Studies:
             self.asked.add(_frozen(labels))
             seed = _seed(self.seed, repr(_frozen(labels)))
             study.sampler = self.sampler.make(importlib.import_module("optuna.samplers"), seed, size)
-        drawn = (self._draw(study, labels) for _ in range(size))
-        return list(itertools.takewhile(lambda trial: trial is not None, drawn))  # type: ignore[arg-type]
+        batch: list[Trial] = []
+        while len(batch) < size:
+            first = batch[0].hparams if batch else {}
+            trial = self._draw(study, labels, {name: first[name] for name in first if name in self.compiled})
+            if trial is None:
+                break
+            batch.append(trial)
+        return batch
 
-    def _draw(self, study: Study, labels: dict[str, str]) -> Trial | None:
+    def _draw(self, study: Study, labels: dict[str, str], shared: Mapping[str, float]) -> Trial | None:
         """A trial that is not known: of the sampler, or where that has none, by chance; None where there is none."""
         numbers = {n: self.space.numbers[n] for n in self.space.names(labels)}
         swept = _swept(numbers)
-        for attempt in range(9 * REDRAWS if swept else 1):
+        free = {n: d for n, d in swept.items() if n not in shared}
+        attempts = 9 * REDRAWS if free else int(not shared)  # without free numbers there is one trial, or it is known
+        for attempt in range(attempts):
+            given = dict(shared)
             if attempt >= REDRAWS:
-                places = {n: np.array([self.chance.random()]) for n in swept}
-                by_chance = {n: distributions.quantile(d, places[n])[0] for n, d in swept.items()}
-                study.enqueue_trial(_inside(swept, by_chance))
+                given |= {n: distributions.quantile(d, np.array([self.chance.random()]))[0] for n, d in free.items()}
+            if given:
+                study.enqueue_trial(_inside({n: swept[n] for n in given}, given))
             drawn = study.ask({n: _optuna_distribution(d) for n, d in swept.items()})
             trial = self.space.trial(
                 {n: distributions.exact(d, drawn.params.get(n, d.low)) for n, d in numbers.items()}, labels
