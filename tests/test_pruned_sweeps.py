@@ -298,8 +298,8 @@ def test_a_searcher_is_told_that_more_is_better(tmp_path, objective, better):
         pruning.successive_halving(first=1, unit="steps"),
         pruning.hyperband(first=8, unit="examples"),
         pruning.asha(first=1, unit="steps"),
-        pruning.median(interval=0.5, least=1),
-        pruning.pbt(interval=0.5),
+        pruning.median(interval=0.001, least=1),
+        pruning.pbt(interval=1, unit="steps"),
         pruning.successive_halving(eta=1.25),
     ],
     ids=lambda pruner: pruner.asked["name"],
@@ -308,6 +308,10 @@ def test_rungs_that_are_closer_than_validations_are_at_the_next_one(pruner, tmp_
     found = sweep(EXPERIMENT, TRIALS[:9], directory=tmp_path / "run", width=4, pruner=pruner)
     assert (found.status == "finished").any() or pruner.asked["name"] == "asha"  # whose third of two is nobody
     assert "nobody said" not in " ".join(found.reason.values.ravel())
+    judged = [(trial, r["rung"]) for r in of(tmp_path / "run", "rung") for trial in r["values"]]
+    assert len(judged) == len(set(judged))
+    if pruner.asked == pruning.successive_halving(first=1, unit="steps").asked:  # rungs at 1 and 3 steps are one
+        assert sorted(r["step"] for r in ends(tmp_path / "run").values()) == [3] * 6 + [9] * 2 + [27]
 
 
 def test_seeds_that_end_apart_are_one_trial_after_a_kill_too(tmp_path, monkeypatch):

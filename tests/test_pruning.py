@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -14,10 +15,15 @@ NAMES = [f"{i:012x}" for i in range(60)]
 VALUES = st.lists(st.one_of(st.floats(0, 1, width=32), st.just(math.nan)), min_size=1, max_size=60)
 
 
-def compete(pruner, values, length, at_once=7):
+def epochs(length):
+    return [float(epoch) for epoch in range(1, length + 1)]
+
+
+def compete(pruner, values, validations, at_once=7):
     """Lets trials compete whose value never changes; returns where each stopped, and all verdicts."""
     known, reached, targets, stopped, said = dict(zip(NAMES, values, strict=False)), {}, {}, {}, []
-    state, verdicts = pruner.update(pruner.init(length), News([Entrant(n, hparams={"l2": 0.5}) for n in known]))
+    length = validations[-1]
+    state, verdicts = pruner.update(pruner.init(validations), News([Entrant(n, hparams={"l2": 0.5}) for n in known]))
 
     def carry_out(verdicts):
         said.extend(verdicts)
@@ -26,6 +32,8 @@ def compete(pruner, values, length, at_once=7):
             if verdict.action == "stop":
                 stopped[verdict.trial] = reached[verdict.trial]
             else:
+                assert verdict.to in validations
+                assert verdict.to > reached.get(verdict.trial, 0)  # nobody is judged twice at a validation
                 targets[verdict.trial] = verdict.to
         return useful
 
@@ -48,7 +56,7 @@ def compete(pruner, values, length, at_once=7):
 @pytest.mark.parametrize("name", PRUNERS)
 @given(values=VALUES)
 def test_everybody_is_through_or_stopped_and_the_best_is_through(name, values):
-    reached, stopped, said = compete(PRUNERS[name](), values, 9.0)
+    reached, stopped, said = compete(PRUNERS[name](), values, epochs(9))
     assert len(reached) == len(values)
     assert all(reached[t] == 9.0 or t in stopped for t in reached)
     finite = {t: v for t, v in zip(NAMES, values, strict=False) if math.isfinite(v)}
@@ -59,7 +67,7 @@ def test_everybody_is_through_or_stopped_and_the_best_is_through(name, values):
 
 @given(values=VALUES)
 def test_halving_lets_the_best_third_go_on_from_rung_to_rung(values):
-    reached, _, _ = compete(PRUNERS["successive_halving"](), values, 9.0)
+    reached, _, _ = compete(PRUNERS["successive_halving"](), values, epochs(9))
     finite = sorted((-v, i) for i, v in enumerate(values) if math.isfinite(v))
     order = [NAMES[i] for _, i in finite]
     first = order[: max(1, len(values) // 3)]
@@ -68,11 +76,33 @@ def test_halving_lets_the_best_third_go_on_from_rung_to_rung(values):
     assert {t for t in reached if reached[t] >= 9} == set(second)
 
 
+@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize("numbers", [{}, {"eta": 1.25}, {"interval": 0.5}, {"interval": 45}])
+def test_rungs_that_are_closer_than_validations_are_one(name, numbers):
+    """Validated after 40, 80, … 360 steps: rungs at 1, 3, 9 and 27 steps are all at the first of them."""
+    takes = inspect.signature(PRUNERS[name]).parameters
+    if not numbers.keys() <= takes.keys():
+        pytest.skip("it has no such number")
+    pruner = PRUNERS[name](unit="steps", **numbers)
+    values, steps = [i / 54 for i in range(54)], [40.0 * (i + 1) for i in range(9)]
+    reached, _, _ = compete(pruner, values, steps)
+    assert 360.0 in reached.values()
+    if name == "successive_halving" and not numbers:
+        at = list(reached.values())
+        assert [at.count(40.0), at.count(120.0), at.count(360.0)] == [36, 12, 6]
+    if name == "hyperband" and not numbers:  # as if rungs were at 1, 3 and 9 epochs
+        in_epochs, _, _ = compete(PRUNERS[name](), values, epochs(9))
+        assert reached == {trial: 40 * epoch for trial, epoch in in_epochs.items()}
+    if name in ("successive_halving", "hyperband"):
+        expected = sum(count * much for count, much in pruner.stages(54, steps))
+        assert expected == pytest.approx(sum(reached.values()), rel=0.2)
+
+
 def test_hyperband_has_the_papers_brackets():
     """Li et al. 2018, table 1, with R = 81 and eta = 3: 81, 34, 15, 8 and 5 trials begin at 1, 3, 9, 27 and 81."""
     entrants = [Entrant(f"{i}") for i in range(81 + 34 + 15 + 8 + 5)]
     pruner = PRUNERS["hyperband"]()
-    _, verdicts = pruner.update(pruner.init(81), News(entrants))
+    _, verdicts = pruner.update(pruner.init(epochs(81)), News(entrants))
     starts = [verdict.to for verdict in verdicts]
     assert {to: starts.count(to) for to in (1, 3, 9, 27, 81)} == {1: 81, 3: 34, 9: 15, 27: 8, 81: 5}
     assert len(set(starts[:20])) > 1  # neighbours of a grid are not dealt alike
@@ -81,14 +111,14 @@ def test_hyperband_has_the_papers_brackets():
 def test_the_stages_of_a_pruner_are_what_its_trials_do():
     for name in ("successive_halving", "hyperband"):
         pruner = PRUNERS[name]()
-        reached, _, _ = compete(pruner, [i / 54 for i in range(54)], 27.0)
-        stages = pruner.stages(54, 27.0)
+        reached, _, _ = compete(pruner, [i / 54 for i in range(54)], epochs(27))
+        stages = pruner.stages(54, epochs(27))
         assert sum(count * much for count, much in stages) == pytest.approx(sum(reached.values()), rel=0.2), name
 
 
 def test_asha_promotes_as_soon_as_a_third_is_beaten():
     pruner = PRUNERS["asha"]()
-    state, _ = pruner.update(pruner.init(9), News([Entrant(t) for t in "abcdef"]))
+    state, _ = pruner.update(pruner.init(epochs(9)), News([Entrant(t) for t in "abcdef"]))
     state, verdicts = pruner.update(state, News(at=1, values={"a": 0.1, "b": 0.2}))
     assert not verdicts
     state, verdicts = pruner.update(state, News(at=1, values={"c": 0.3}))
@@ -101,7 +131,7 @@ def test_asha_promotes_as_soon_as_a_third_is_beaten():
 
 def test_the_median_rule_compares_the_best_with_the_others_averages():
     pruner = PRUNERS["median"](least=2, warmup=2)
-    state, _ = pruner.update(pruner.init(9), News([Entrant(t) for t in "abc"]))
+    state, _ = pruner.update(pruner.init(epochs(9)), News([Entrant(t) for t in "abc"]))
     state, verdicts = pruner.update(state, News(at=1, values={"a": 0.9, "b": 0.5, "c": 0.5}))
     assert {v.action for v in verdicts} == {"go"}  # warming up
     _, verdicts = pruner.update(state, News(at=2, values={"a": 0.0, "b": 0.5, "c": 0.3}))
@@ -115,7 +145,7 @@ def test_population_based_training_copies_the_best_within_a_group():
     pruner = PRUNERS["pbt"](share=0.25, factor=2.0)
     entrants = [Entrant(t, group, {"rate": r, "k": 4}) for t, group, r in zip("abcdefgh", "1" * 4 + "2" * 4, (
         0.1, 0.2, 0.3, 0.4, 1.0, 2.0, 3.0, 4.0), strict=True)]  # fmt: skip
-    state, _ = pruner.update(pruner.init(3), News(entrants))
+    state, _ = pruner.update(pruner.init(epochs(3)), News(entrants))
     values = dict(zip("abcdefgh", (0.1, 0.2, 0.3, 0.4, 0.9, 0.8, math.nan, 0.7), strict=True))
     state, verdicts = pruner.update(state, News(at=1, values=values))
     assert not verdicts

@@ -187,12 +187,6 @@ class Field:
         """Whether a trial has been asked for."""
         return trial in self._pairs
 
-    def reached(self, trial: str) -> tuple[int, float]:
-        """Returns how many rounds a waiting trial has behind it, and the mean of its members' last values."""
-        pairs = self._pairs[trial]
-        known = [self.last[pair] for pair in pairs if pair in self.last]
-        return max(map(self.round_of, pairs)), float(np.mean(known)) if known else float("nan")
-
     def alive(self, trial: str) -> list[Member]:
         """Returns the members of a trial that have not ended."""
         return [self.members[pair] for pair in self._pairs[trial] if pair not in self._ended]
