@@ -267,6 +267,20 @@ def test_a_searcher_asks_again_and_again_and_a_kill_changes_no_trial(pruner, tmp
         sweep(experiment, adaptive(space, trials=21), directory=tmp_path / "run", width=4, pruner=pruner)
 
 
+def test_every_batch_of_a_search_is_halved_though_its_best_had_stopped_early(tmp_path):
+    pytest.importorskip("optuna")
+    changed = {"stopping": "early_stopping", "penalty": ()}
+    experiment = Experiment(**{**vars(EXPERIMENT), **changed})
+    searcher = adaptive(Space(learning_rate=log_uniform(1e-1, 10.0), patience=1), "random", trials=16)
+    pruner = pruning.successive_halving(eta=2)
+    sweep(experiment, searcher, directory=tmp_path / "run", width=4, pruner=pruner)
+    told = of(tmp_path / "run", "rung")
+    gone = {(v["trial"], v["to"]) for r in told for v in r["verdicts"] if v["action"] == "go"}
+    assert any(t in r["ended"] for t, to in gone if to < 9 for r in told)  # sent to a rung that it never reaches
+    for ask in of(tmp_path / "run", "ask"):
+        assert sum((trial, 2.0) in gone for trial in ask["trials"]) == 4
+
+
 def test_a_resumed_run_knows_its_searcher_and_pruner(tmp_path):
     pytest.importorskip("optuna")
     space = Space(learning_rate=log_uniform(1e-3, 1.0))

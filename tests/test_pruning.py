@@ -98,6 +98,26 @@ def test_rungs_that_are_closer_than_validations_are_one(name, numbers):
         assert expected == pytest.approx(sum(reached.values()), rel=0.2)
 
 
+@pytest.mark.parametrize("name", ["successive_halving", "hyperband"])
+def test_a_batch_begins_at_the_first_rung_though_the_best_of_the_one_before_had_ended(name):
+    """Early stopping ends the best at the first rung: it is sent on, and never comes to the next one."""
+    pruner = PRUNERS[name]()
+    batches = [[Entrant(f"{batch}{i}") for i in range(27)] for batch in "abc"]
+    state, first = pruner.update(pruner.init(epochs(9)), News(batches[0]))
+    for batch in batches[1:]:
+        for at in (1.0, 3.0):
+            there = [v.trial for v in first if v.to == at]
+            values = {trial: int(trial[1:]) / 27 for trial in there}
+            best = sorted(there, key=lambda t: values[t])[-(len(there) // 3) :]
+            state, verdicts = pruner.update(state, News(at=at, values=values, ended=best))
+            assert {v.trial for v in verdicts if v.action == "go"} == set(best)
+        state, verdicts = pruner.update(state, News(idle=True))
+        assert not verdicts
+        state, entered = pruner.update(state, News(batch))
+        assert {v.to for v in entered} == {v.to for v in first}
+        first = entered
+
+
 def test_hyperband_has_the_papers_brackets():
     """Li et al. 2018, table 1, with R = 81 and eta = 3: 81, 34, 15, 8 and 5 trials begin at 1, 3, 9, 27 and 81."""
     entrants = [Entrant(f"{i}") for i in range(81 + 34 + 15 + 8 + 5)]

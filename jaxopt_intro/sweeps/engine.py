@@ -7,7 +7,7 @@ depend on other trials, are reached again in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -241,15 +241,11 @@ class Engine:
 
     def _settled(self) -> bool:
         """Whether the pruner, now that nobody trains, lets anybody go on."""
-        return self._judge is not None and self._carry_out(self._judge.settle(self._useful))
-
-    def _useful(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """The verdicts of trials that have not ended."""
-        return [verdict for verdict in verdicts if self._field.alive(verdict.trial)]
+        return self._judge is not None and self._carry_out(self._judge.settle())
 
     def _carry_out(self, verdicts: Sequence[Verdict], *, replayed: bool = False) -> bool:
         """Does what a pruner said; what was done before a checkpoint is in the lanes that it holds."""
-        useful = self._useful(verdicts)
+        useful = [verdict for verdict in verdicts if self._field.alive(verdict.trial)]
         for verdict in useful:
             if verdict.action == "copy":
                 self._field.copy(verdict.trial, verdict.source, verdict.hparams, lanes=not replayed)

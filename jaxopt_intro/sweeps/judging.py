@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,19 +44,18 @@ class Judge:
 
     def report(self, at: float, values: Mapping[str, float]) -> list[Verdict]:
         """Tells the pruner what trials have reached."""
-        return self._update(News(at=at, values=values))
+        return self._update(News(at=at, values=values, ended=[trial for trial in values if self._field.over(trial)]))
 
-    def settle(self, useful: Callable[[Iterable[Verdict]], list[Verdict]]) -> list[Verdict]:
-        """Tells the pruner that nobody trains any more; nothing happened if it says nothing useful."""
+    def settle(self) -> list[Verdict]:
+        """Tells the pruner that nobody trains any more; nothing happened if it says nothing."""
         news = News(idle=True)
         state, verdicts = self._pruner.update(self._started(), news)
-        found = useful(verdicts)
-        return self._record(news, state, found) if found else []
+        return self._record(news, state, verdicts) if verdicts else []
 
     def again(self, record: Mapping[str, Any]) -> list[Verdict]:
         """Tells the pruner what an earlier session told it."""
         entered = [self._field.entrant(trial) for trial in record["entered"]]
-        news = News(entered, record["rung"], record["values"], record["idle"])
+        news = News(entered, record["rung"], record["values"], record["idle"], record.get("ended", ()))
         self._state, verdicts = self._pruner.update(self._started(), news)
         self.updates += 1
         return verdicts
@@ -106,6 +105,7 @@ class Judge:
             "number": number,
             "rung": news.at,
             "idle": news.idle,
+            "ended": list(news.ended),
             "entered": entered,
             "values": news.values,
             "verdicts": [_plain(v) for v in verdicts if v.trial not in set(entered)],

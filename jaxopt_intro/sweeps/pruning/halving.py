@@ -26,7 +26,7 @@ class Bracket(NamedTuple):
     Attributes:
         rung: Where its trials wait next.
         entered: How many trials it has had.
-        coming: How many come to the rung.
+        coming: How many come to the rung, of those who have not ended.
         waiting: The values of those that are there.
     """
 
@@ -37,11 +37,12 @@ class Bracket(NamedTuple):
 
 
 class HalvingState(NamedTuple):
-    """What successive halving remembers: where rungs are, its brackets, and the bracket of each trial."""
+    """What successive halving remembers: where rungs are, its brackets, each trial's bracket, and who has ended."""
 
     rungs: tuple[float, ...]
     brackets: tuple[Bracket, ...]
     members: Mapping[str, int]
+    ended: frozenset[str]
 
 
 def successive_halving(
@@ -155,7 +156,7 @@ def _halving(
 
     def init(validations: Sequence[float]) -> HalvingState:
         found = rungs(validations)
-        return HalvingState(found, tuple(Bracket(at, 0, 0, {}) for at in starts(found)), {})
+        return HalvingState(found, tuple(Bracket(at, 0, 0, {}) for at in starts(found)), {}, frozenset())
 
     def enter(state: HalvingState, entered: Sequence[Entrant]) -> tuple[HalvingState, list[Verdict]]:
         own, brackets, dealt = shares(len(state.brackets)), list(state.brackets), {}
@@ -174,7 +175,7 @@ def _halving(
 
     def update(state: HalvingState, news: News) -> tuple[HalvingState, list[Verdict]]:
         state, verdicts = enter(state, news.entered)
-        brackets, end = list(state.brackets), state.rungs[-1]
+        brackets, end, ended = list(state.brackets), state.rungs[-1], state.ended.union(news.ended)
         for i, own in enumerate(brackets):
             there = {trial: value for trial, value in news.values.items() if state.members[trial] == i}
             if there and own.rung < end:  # nothing is decided at the end
@@ -183,10 +184,10 @@ def _halving(
             if own.waiting and (len(own.waiting) == own.coming or news.idle):
                 following = next(at for at in state.rungs if at > own.rung)
                 halved = _halved(own.waiting, own.rung, following, eta, list(state.members))
-                going = sum(verdict.action == "go" for verdict in halved) if following < end else 0
+                going = [v.trial for v in halved if v.action == "go" and v.trial not in ended and following < end]
                 verdicts += halved
-                brackets[i] = own._replace(rung=following, coming=going, waiting={})
-        return state._replace(brackets=tuple(brackets)), verdicts
+                brackets[i] = own._replace(rung=following, coming=len(going), waiting={})
+        return state._replace(brackets=tuple(brackets), ended=ended), verdicts
 
     def stages(trials: int, validations: Sequence[float]) -> list[tuple[int, float]]:
         found: dict[tuple[float, float], int] = {}

@@ -40,12 +40,15 @@ class News(NamedTuple):
         at: How much the reported trials have trained.
         values: What they have reached by then, more is better; NaN where a seed has failed.
         idle: Whether nobody trains, and nobody will before a verdict.
+        ended: Those of the reported trials that train no more, whatever is said: they are through, have failed, or were
+            stopped early.
     """
 
     entered: Sequence[Entrant] = ()
     at: float = 0.0
     values: Mapping[str, float] = {}
     idle: bool = False
+    ended: Sequence[str] = ()
 
 
 class Verdict(NamedTuple):
@@ -74,7 +77,8 @@ class Pruner(NamedTuple):
     Attributes:
         init: `validations -> state`: after how much training trials are validated, in the pruner's unit, ascending; the
             last is the end. There alone a trial can be judged, so rungs are among them.
-        update: `(state, News) -> (state, verdicts)`. A trial without a verdict waits.
+        update: `(state, News) -> (state, verdicts)`. A trial without a verdict waits. Without a verdict, idle news
+            change no state.
         stages: `(trials, validations) -> [(how many trials, how much each trains), ...]` between rungs, as expected:
             with it the planner judges how well tiles of a width will be filled.
         unit: "epochs", "steps" or "examples".
