@@ -180,6 +180,10 @@ def test_a_run_prunes_as_it_was_asked_to(tmp_path):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "run", width=4)
     with pytest.raises(ValueError, match="prunes among its 3 trials"):
         sweep(EXPERIMENT, TRIALS[:4], directory=tmp_path / "run", width=4, pruner=pruning.asha())
+    with pytest.raises(
+        ValueError, match=r"asha: got eta=3, first=10 and validations after 1, 2, …, 9 epochs; expected"
+    ):
+        sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", width=4, pruner=pruning.asha(first=10))
     with pytest.raises(ValueError, match=r"such as pruning\.hyperband"):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", width=4, pruner=pruning.asha)
     with pytest.raises(ValueError, match="objective 'accuracies'"):

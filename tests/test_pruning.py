@@ -136,6 +136,30 @@ def test_the_stages_of_a_pruner_are_what_its_trials_do():
         assert sum(count * much for count, much in stages) == pytest.approx(sum(reached.values()), rel=0.2), name
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers", "validations"),
+    [
+        ("successive_halving", {"first": 10}, epochs(5)),
+        ("successive_halving", {"unit": "steps"}, [40.0]),
+        ("hyperband", {"first": 10}, epochs(5)),
+        ("hyperband", {}, epochs(2)),  # the last rung but one would be at 2/3
+        ("asha", {"first": 10}, epochs(5)),
+        ("median", {"warmup": 5}, epochs(5)),
+        ("median", {"interval": 7}, epochs(5)),
+        ("pbt", {"interval": 5}, epochs(5)),
+    ],
+)
+def test_a_pruner_that_would_judge_nobody_before_the_end_says_so(name, numbers, validations):
+    with pytest.raises(ValueError, match=rf"pruner {name}: got .* and validations after .*it would prune nobody"):
+        PRUNERS[name](**numbers).init(validations)
+
+
+@pytest.mark.parametrize("name", ["successive_halving", "asha", "median", "pbt"])
+def test_two_epochs_are_enough_to_prune(name):
+    reached, _, said = compete(PRUNERS[name](), [i / 9 for i in range(9)][::-1], epochs(2))
+    assert {1.0, 2.0} == set(reached.values()) or any(v.action == "copy" for v in said)
+
+
 def test_asha_promotes_as_soon_as_a_third_is_beaten():
     pruner = PRUNERS["asha"]()
     state, _ = pruner.update(pruner.init(epochs(9)), News([Entrant(t) for t in "abcdef"]))

@@ -28,7 +28,7 @@ from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.results import notebook
-from jaxopt_intro.sweeps import engine, executables, keeping
+from jaxopt_intro.sweeps import engine, executables, judging, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
@@ -124,6 +124,7 @@ def sweep(
         comparable(objective, programs_there, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
+    check_rungs(pruner, likely or groups, dataset)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
@@ -211,6 +212,12 @@ def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> 
     own = {} if pruner.metric is None else {"objective": pruner.metric, "direction": pruner.direction}
     metric, direction = direction_of(dataclasses.replace(experiment, **own), dataset.info)
     return pruner._replace(metric=metric, direction=pruner.direction or direction)
+
+
+def check_rungs(pruner: Pruner | None, groups: Sequence[Group], dataset: Dataset) -> None:
+    """Refuses a pruner that would judge nobody before the end."""
+    if pruner is not None:
+        pruner.init(judging.validations(groups, len(jax.tree.leaves(dataset.train)[0]), pruner.unit))
 
 
 def comparable(objective: str, programs: Mapping[str, Program], trials: Sequence[Trial]) -> None:

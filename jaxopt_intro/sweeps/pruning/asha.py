@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxopt_intro.sweeps.pruning.halving import check_rungs, upwards
-from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as
+from jaxopt_intro.sweeps.pruning.pair import News, Pruner, Verdict, asked_as, check_prunes
 
 
 class AshaState(NamedTuple):
@@ -64,7 +64,9 @@ def asha(
     asked = asked_as("asha", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
 
     def init(validations: Sequence[float]) -> AshaState:
-        return AshaState(upwards(first, eta, validations), {}, {}, {})
+        places = upwards(first, eta, validations)
+        check_prunes(asked, places, validations)
+        return AshaState(places, {}, {}, {})
 
     def update(state: AshaState, news: News) -> tuple[AshaState, list[Verdict]]:
         verdicts = [Verdict(e.trial, "go", state.places[0]) for e in news.entered]

@@ -14,6 +14,7 @@ from jaxopt_intro.sweeps.pruning.pair import (
     asked_as,
     at_validations,
     check_finite,
+    check_prunes,
     check_unit,
     rank,
     scattered,
@@ -156,6 +157,7 @@ def _halving(
 
     def init(validations: Sequence[float]) -> HalvingState:
         found = rungs(validations)
+        check_prunes(asked, found, validations)
         return HalvingState(found, tuple(Bracket(at, 0, 0, {}) for at in starts(found)), {}, frozenset())
 
     def enter(state: HalvingState, entered: Sequence[Entrant]) -> tuple[HalvingState, list[Verdict]]:

@@ -15,6 +15,7 @@ from jaxopt_intro.sweeps.pruning.pair import (
     asked_as,
     at_intervals,
     check_finite,
+    check_prunes,
     check_unit,
 )
 
@@ -73,7 +74,9 @@ def median(
     )
 
     def init(validations: Sequence[float]) -> MedianState:
-        return MedianState(at_intervals(interval, validations), {}, {})
+        looks = at_intervals(interval, validations)
+        check_prunes(asked, (at for at in looks if at >= warmup), validations)
+        return MedianState(looks, {}, {})
 
     def update(state: MedianState, news: News) -> tuple[MedianState, list[Verdict]]:
         verdicts = [Verdict(e.trial, "go", state.looks[0]) for e in news.entered]

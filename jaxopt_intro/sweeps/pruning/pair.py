@@ -76,7 +76,8 @@ class Pruner(NamedTuple):
 
     Attributes:
         init: `validations -> state`: after how much training trials are validated, in the pruner's unit, ascending; the
-            last is the end. There alone a trial can be judged, so rungs are among them.
+            last is the end. There alone a trial can be judged, so rungs are among them. Raises a ValueError if none
+            is before the end.
         update: `(state, News) -> (state, verdicts)`. A trial without a verdict waits. Without a verdict, idle news
             change no state.
         stages: `(trials, validations) -> [(how many trials, how much each trains), ...]` between rungs, as expected:
@@ -126,6 +127,21 @@ def at_intervals(interval: float, validations: Sequence[float]) -> tuple[float, 
     passed = [math.floor(at / interval * (1 + 1e-9)) for at in validations]
     found = [at for at, before, now in zip(validations, [0, *passed[:-1]], passed, strict=True) if now > before]
     return tuple(dict.fromkeys([*found, validations[-1]]))
+
+
+def check_prunes(asked: Mapping[str, Any], places: Iterable[float], validations: Sequence[float]) -> None:
+    """Refuses rungs, or looks, none of which is before the end: nobody would be pruned."""
+    if any(at < validations[-1] for at in places):
+        return
+    numbers = {n: v for n, v in asked.items() if n in ("eta", "first", "warmup", "interval")}
+    got = ", ".join(f"{n}={v:g}" for n, v in numbers.items())
+    shown = [f"{at:g}" for at in validations]
+    after = ", ".join(shown if len(shown) < 4 else [*shown[:2], "…", shown[-1]])
+    raise ValueError(
+        f"pruner {asked['name']}: got {got} and validations after {after} {asked['unit']}; expected one before the "
+        f"last at which it judges, or it would prune nobody. Use a smaller {' or '.join(numbers)}, train for longer, "
+        "or validate more often."
+    )
 
 
 def scattered(trial: str) -> int:

@@ -17,6 +17,7 @@ from jaxopt_intro.sweeps.pruning.pair import (
     asked_as,
     at_intervals,
     check_finite,
+    check_prunes,
     check_unit,
     rank,
     scattered,
@@ -93,7 +94,9 @@ def pbt(
     )
 
     def init(validations: Sequence[float]) -> PopulationState:
-        return PopulationState(at_intervals(interval, validations), {}, {}, {}, 0)
+        looks = at_intervals(interval, validations)
+        check_prunes(asked, looks, validations)
+        return PopulationState(looks, {}, {}, {}, 0)
 
     def update(state: PopulationState, news: News) -> tuple[PopulationState, list[Verdict]]:
         members = {**state.members, **{e.trial: e for e in news.entered}}
