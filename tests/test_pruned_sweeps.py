@@ -324,7 +324,7 @@ def test_a_searcher_is_told_that_more_is_better(tmp_path, objective, better):
 )
 def test_rungs_that_are_closer_than_validations_are_at_the_next_one(pruner, tmp_path):
     found = sweep(EXPERIMENT, TRIALS[:9], directory=tmp_path / "run", width=4, pruner=pruner)
-    assert (found.status == "finished").any() or pruner.asked["name"] == "asha"  # whose third of two is nobody
+    assert (found.status == "finished").any()
     assert "nobody said" not in " ".join(found.reason.values.ravel())
     judged = [(trial, r["rung"]) for r in of(tmp_path / "run", "rung") for trial in r["values"]]
     assert len(judged) == len(set(judged))

@@ -49,6 +49,7 @@ def compete(pruner, values, validations, at_once=7):
         else:
             state, verdicts = pruner.update(state, News(idle=True))
             if not carry_out(verdicts):
+                assert pruner.update(state, News(idle=True)) == (state, [])  # else a sweep would journal it each time
                 return reached, stopped, said
     raise AssertionError("it never ends")
 
@@ -60,7 +61,7 @@ def test_everybody_is_through_or_stopped_and_the_best_is_through(name, values):
     assert len(reached) == len(values)
     assert all(reached[t] == 9.0 or t in stopped for t in reached)
     finite = {t: v for t, v in zip(NAMES, values, strict=False) if math.isfinite(v)}
-    if finite and name not in ("asha", "pbt"):
+    if finite and name != "pbt":
         assert max(finite.values()) in {finite[t] for t in reached if reached[t] == 9.0 and t in finite}
     assert all(v.reason for v in said if v.action == "stop")
 
@@ -171,6 +172,33 @@ def test_asha_promotes_as_soon_as_a_third_is_beaten():
     assert [(v.trial, v.action, v.to) for v in verdicts] == [("b", "go", 3.0)]
     _, verdicts = pruner.update(state, News(idle=True))
     assert {v.trial for v in verdicts if v.action == "stop"} == {"a", "d", "e", "f"}
+
+
+def test_asha_lets_somebody_finish_though_a_third_of_two_is_nobody():
+    """Seven trials: two go on to 3 epochs, of whom a third is nobody; nobody else comes, so the better one goes on."""
+    reached, stopped, _ = compete(PRUNERS["asha"](), [0.7, 0.1, 0.6, 0.2, 0.5, 0.3, 0.4], epochs(9))
+    at = list(reached.values())
+    assert [at.count(1.0), at.count(3.0), at.count(9.0)] == [5, 1, 1]
+    assert reached[NAMES[0]] == 9.0
+    assert len(stopped) == 6
+
+
+def test_whom_asha_has_stopped_takes_no_place_of_a_later_batch():
+    pruner = PRUNERS["asha"]()
+    state, _ = pruner.update(pruner.init(epochs(3)), News([Entrant(t) for t in "abcdefg"]))
+    values = dict(zip("abcdefg", (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3), strict=True))
+    state, verdicts = pruner.update(state, News(at=1, values=values))
+    assert [v.trial for v in verdicts] == ["a", "b"]
+    state, _ = pruner.update(state, News(at=3, values={"a": 0.9, "b": 0.8}, ended=["a", "b"]))
+    state, verdicts = pruner.update(state, News(idle=True))
+    assert {v.trial for v in verdicts if v.action == "stop"} == set("cdefg")
+    assert pruner.update(state, News(idle=True)) == (state, [])
+    state, _ = pruner.update(state, News([Entrant(t) for t in "hijkl"]))
+    values = dict(zip("hijkl", (0.2, 0.65, 0.1, 0.55, 0.2), strict=True))  # a third of all twelve are four
+    state, verdicts = pruner.update(state, News(at=1, values=values))
+    assert [v.trial for v in verdicts] == ["i", "k"]
+    state, verdicts = pruner.update(state, News(idle=True))
+    assert {v.trial: v.action for v in verdicts} == dict.fromkeys("hjl", "stop")
 
 
 def test_the_median_rule_compares_the_best_with_the_others_averages():
