@@ -188,6 +188,9 @@ def test_a_run_prunes_as_it_was_asked_to(tmp_path):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", width=4, pruner=pruning.asha)
     with pytest.raises(ValueError, match="objective 'accuracies'"):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", pruner=pruning.asha(metric="accuracies"))
+    for wrong in (pruning.asha(direction="min"), pruning.median(direction="min", metric="accuracy")):
+        with pytest.raises(ValueError, match="of the objective accuracy 'max' is better"):
+            sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", pruner=wrong)
     assert not (tmp_path / "other").exists()
 
 

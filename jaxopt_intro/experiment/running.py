@@ -209,9 +209,18 @@ def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> 
             f"pruner {pruner.asked['name']}: got stopping={experiment.stopping!r}; expected none, since who was "
             "stopped cannot be gone on from. Leave one of them out."
         )
-    own = {} if pruner.metric is None else {"objective": pruner.metric, "direction": pruner.direction}
-    metric, direction = direction_of(dataclasses.replace(experiment, **own), dataset.info)
-    return pruner._replace(metric=metric, direction=pruner.direction or direction)
+    objective, better = direction_of(experiment, dataset.info)
+    if pruner.metric in (None, objective):
+        if pruner.direction not in (None, better):
+            raise ValueError(
+                f"pruner {pruner.asked['name']}: got direction={pruner.direction!r}, but of the objective {objective} "
+                f"{better!r} is better; expected that, or it would stop the best. Leave the direction out, or name the "
+                "metric that it is of."
+            )
+        return pruner._replace(metric=objective, direction=better)
+    other = dataclasses.replace(experiment, objective=pruner.metric, direction=pruner.direction)
+    metric, direction = direction_of(other, dataset.info)
+    return pruner._replace(metric=metric, direction=direction)
 
 
 def check_rungs(pruner: Pruner | None, groups: Sequence[Group], dataset: Dataset) -> None:
