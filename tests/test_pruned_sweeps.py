@@ -7,7 +7,7 @@ import collections
 import numpy as np
 import pytest
 
-from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, results, sweep
+from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, quantized, results, sweep
 from jaxopt_intro.experiment import files, running
 from jaxopt_intro.sweeps import planning, tiles
 from jaxopt_intro.sweeps.session import Session
@@ -123,6 +123,19 @@ def test_population_based_training_copies_weights_and_goes_on_with_other_numbers
     assert np.isfinite(found.valid_loss.sel(trial=first, epoch=slice(2, None))).all()
     assert found.learning_rate.sel(trial=first) < 1e3  # the numbers that its score was reached with
     assert found.attrs["changed"].startswith(f"{len({copy for copy, _, _ in copies})} went on with other numbers")
+
+
+def test_copies_stay_in_the_space_and_a_resumed_run_knows_it(tmp_path):
+    numbers = {"learning_rate": log_uniform(1e-3, 1.0), "l2": quantized(0.0, 0.1, 0.05)}
+    space = Space(**numbers, batch_size=choice([4, 8, 12]))
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 4, "batch_size": 4, "microbatch": 4})
+    trials, pruner = space.random(8), pruning.pbt(share=0.5)
+    sweep(experiment, trials, directory=tmp_path / "run", width=4, pruner=pruner)
+    copied = [hparams for _, _, hparams in lineage(tmp_path / "run")]
+    assert {own["batch_size"] for own in copied} <= {4, 8, 12}
+    assert {own["l2"] for own in copied} <= {0.0, 0.05, 0.1}
+    (started,) = of(tmp_path / "run", "run")
+    assert running._numbers({}, [started]) == running._numbers(trials.asked, []) == numbers
 
 
 class Killed(Exception):

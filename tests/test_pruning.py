@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import inspect
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxopt_intro.distributions import integer, log_uniform, points, quantized
 from jaxopt_intro.sweeps.pruning import PRUNERS, Entrant, News, pruner_of
 
 NAMES = [f"{i:012x}" for i in range(60)]
@@ -228,6 +231,28 @@ def test_population_based_training_copies_the_best_within_a_group():
     assert copies["g"].hparams["rate"] in (0.5, 2.0) or copies["g"].hparams["rate"] == pytest.approx(0.5)
     assert copies["a"].hparams["k"] == 4
     assert {v.to for v in verdicts} == {2.0}
+
+
+@pytest.mark.parametrize("factor", [1.05, 1.2, 3.0])
+def test_copies_stay_in_the_space(factor):
+    """A size of a choice, which has no distribution, is left alone; numbers with steps move by whole steps."""
+    space = {"rate": log_uniform(0.1, 1.0), "k": integer(1, 9), "part": quantized(0.1, 0.9, 0.2)}
+    drawn = {name: points(distribution, 5) for name, distribution in space.items()}
+    rows = [{**{n: own[i] for n, own in drawn.items()}, "batch_size": 32 * 2 ** (i % 3)} for i in range(5)]
+    pruner, moved = PRUNERS["pbt"](share=0.5, factor=factor), collections.defaultdict(set)
+    state, _ = pruner.update(pruner.init(epochs(40)), News([Entrant(str(i), "", rows[i], space) for i in range(5)]))
+    for at in range(1, 40):
+        order = np.random.default_rng(at).permutation(5).tolist()
+        state, _ = pruner.update(state, News(at=at, values={str(i): order[i] / 5 for i in range(5)}))
+        state, verdicts = pruner.update(state, News(idle=True))
+        for copy in (v for v in verdicts if v.action == "copy"):
+            for name, value in copy.hparams.items():
+                moved[name].add(value)
+    assert moved["batch_size"] <= {32, 64, 128}
+    assert moved["k"] <= set(range(1, 10))
+    assert {type(k) for k in moved["k"]} == {int}
+    assert moved["part"] <= {0.1, 0.3, 0.5, 0.7, 0.9}
+    assert min(len(moved["k"]), len(moved["part"]), len(moved["rate"])) > 1
 
 
 def test_pruners_come_back_from_plain_values_and_say_what_is_wrong():

@@ -21,6 +21,7 @@ import xarray
 import jaxopt_intro
 from jaxopt_intro import distributions, journal, results, routing, training
 from jaxopt_intro.data import Dataset
+from jaxopt_intro.distributions import Distribution
 from jaxopt_intro.experiment import assembling, citing, files, grouping, searching
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
@@ -140,7 +141,8 @@ def sweep(
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, past, objective, direction, width)
-            job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely)
+            numbers = _numbers(asked, past)
+            job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely, numbers=numbers)
             if more is not None:
                 sign = 1.0 if direction == "max" else -1.0
                 job = job._replace(source=more.source(session, sign, functools.partial(_emit_trials, session)))
@@ -221,6 +223,13 @@ def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> 
     other = dataclasses.replace(experiment, objective=pruner.metric, direction=pruner.direction)
     metric, direction = direction_of(other, dataset.info)
     return pruner._replace(metric=metric, direction=direction)
+
+
+def _numbers(asked: Mapping[str, Any], past: Sequence[Mapping[str, Any]]) -> dict[str, Distribution]:
+    """Where the trials' numbers come from; a resumed run is asked for trials alone, and its journal knows."""
+    spaces = [asked, *(record.get("search", {}) for record in past if record["type"] == "run")]
+    known = next((space["numbers"] for space in spaces if space.get("numbers")), None)
+    return files.space_of({"numbers": known}).numbers if known else {}
 
 
 def check_rungs(pruner: Pruner | None, groups: Sequence[Group], dataset: Dataset) -> None:

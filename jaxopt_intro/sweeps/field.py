@@ -44,7 +44,7 @@ class Field:
     """
 
     def __init__(self, job: Job):
-        self._vary = job.vary_batches
+        self._vary, self._numbers = job.vary_batches, job.numbers
         self.groups: dict[str, Group] = {}
         self.members: dict[Pair, Member] = {}
         self.waiting: dict[str, dict[Pair, float]] = {}
@@ -68,7 +68,7 @@ class Field:
                 self.members[member.pair] = member
                 self._group[member.trial] = group.id
                 self._pairs.setdefault(member.trial, []).append(member.pair)
-                self._entrants[member.trial] = Entrant(member.trial, group.id, dict(member.hparams))
+                self._entrants[member.trial] = Entrant(member.trial, group.id, dict(member.hparams), self._numbers)
                 if member.pair in over:
                     self._ended.add(member.pair)
 

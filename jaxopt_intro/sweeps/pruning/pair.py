@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxopt_intro.checks import known_name
+from jaxopt_intro.distributions import Distribution
 
 UNITS = ("epochs", "steps", "examples")
 
@@ -25,11 +26,13 @@ class Entrant(NamedTuple):
         trial: Its id.
         group: The group's id: only trials of one group can take over each other's state.
         hparams: Its numbers that are lanes, not compiled.
+        numbers: Where numbers come from, those of which it is known.
     """
 
     trial: str
     group: str = ""
     hparams: Mapping[str, float] = {}
+    numbers: Mapping[str, Distribution] = {}
 
 
 class News(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxopt_intro.distributions import float32
+from jaxopt_intro.distributions import Distribution, exact, float32
 from jaxopt_intro.sweeps.pruning.pair import (
     Entrant,
     News,
@@ -56,8 +56,9 @@ def pbt(
 
     After every interval, within each program, the worst `share` of the trials take over parameters, optimizer state and
     numbers of one of the best `share`, drawn evenly. Each number is then multiplied or divided by `factor` (in the
-    paper multiplied by 0.8 or 1.2), and kept within the values that the population began with; whole numbers stay
-    whole. A trial that has failed is replaced like the worst. A trial's score is that of its own curve.
+    paper multiplied by 0.8 or 1.2), rounded to a value that its distribution has, by a step at least, and kept within
+    the values that the population began with. A whole number of no distribution, as of a choice, stays. A trial that
+    has failed is replaced like the worst. A trial's score is that of its own curve.
 
     Args:
         interval: How much training lies between two looks.
@@ -142,10 +143,18 @@ def _copies(
             changed = {}
             for name, value in members[source].hparams.items():
                 moved = value * (factor if draw.integers(2) else 1 / factor)
-                if isinstance(value, int):  # a small one moves by 1, which a factor would not
-                    moved = round(moved) if round(moved) != value else value + (1 if moved > value else -1)
-                else:
-                    moved = float32(moved)
+                moved = _legal(value, moved, members[source].numbers.get(name))
                 changed[name] = min(max(moved, ranges[name][0]), ranges[name][1])
             found[trial] = Verdict(trial, "copy", source=source, hparams=changed)
     return found
+
+
+def _legal(value: float, moved: float, distribution: Distribution | None) -> float:
+    """Where a number moves to: of those with steps to the nearest one, or if that is where it was, one step on."""
+    if distribution is None:
+        return value if isinstance(value, int) else float32(moved)  # of a batch, not every size is whole microbatches
+    if distribution.kind not in ("integer", "quantized"):
+        return float32(moved)
+    step = distribution.arguments[2] if distribution.kind == "quantized" else 1
+    found = exact(distribution, moved)
+    return found if found != value else exact(distribution, value + math.copysign(step, moved - value))
