@@ -43,11 +43,16 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "pruner",
-    [pruning.successive_halving(), pruning.hyperband(), pruning.asha(), pruning.median(least=1, metric="loss")],
-    ids=lambda pruner: pruner.asked["name"],
+    ("pruner", "busy"),  # 13 trials in tiles of 4: halved to 4 and 1, 27 of 48 lanes' epochs are all that there can be
+    [
+        (pruning.successive_halving(), 27 / 48),
+        (pruning.hyperband(), 0.94),
+        (pruning.asha(), 27 / 48),
+        (pruning.median(least=1, metric="loss"), 0.75),
+    ],
+    ids=lambda given: given.asked["name"] if isinstance(given, pruning.Pruner) else "",
 )
-def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, whole, tmp_path):
+def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, busy, whole, tmp_path):
     found = sweep(EXPERIMENT, TRIALS, directory=tmp_path / "run", width=4, pruner=pruner)
     status = collections.Counter(found.status.values.ravel().tolist())
     assert set(status) == {"finished", "pruned"}
@@ -56,7 +61,7 @@ def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, who
     assert own == {place: values for place, values in whole.items() if place[2] <= over[place[:2]]["epoch"]}
     assert all(r["reason"] and r["epoch"] < 9 for r in over.values() if r["status"] == "pruned")
     (receipt,) = of(tmp_path / "run", "receipt")
-    assert receipt["busy"] > 0.4
+    assert receipt["busy"] >= busy
     assert results.best(found).score.item() == found.score.max().item()
 
 
