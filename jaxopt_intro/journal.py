@@ -38,9 +38,10 @@ ask
     told before), `trials` (ids of those it gave, whose own records come before).
 rung
     What a pruner was told and said: `number` (from 0), `rung` (how much training the trials have had, in the pruner's
-    unit), `values` {trial: more is better}, `entered` (new trials), `idle` (whether nobody trained), `verdicts`: dicts
-    of `trial`, `action` (go, stop or copy), `to` (until how much training), `reason`, and for a copy `from` and
-    `hparams`. After a resume records from the last checkpoint on may come again, with the same numbers.
+    unit), `values` {trial: more is better}, `entered` (new trials), `idle` (whether nobody trained), `ended` (those of
+    `values` that train no more; missing in old runs), `verdicts`: dicts of `trial`, `action` (go, stop or copy), `to`
+    (until how much training), `reason`, and for a copy `from` and `hparams`. After a resume records from the last
+    checkpoint on may come again, with the same numbers.
 end
     `trial`, `seed`, `status` (finished, failed or pruned), `reason` (or null), `step`, `epoch` (epochs
     done), `score` (of the best epoch, or null) and `best_epoch` (0: none); `hparams` where the pruner may have changed

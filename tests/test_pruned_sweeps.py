@@ -7,7 +7,7 @@ import collections
 import numpy as np
 import pytest
 
-from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, results, sweep
+from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, quantized, results, sweep
 from jaxopt_intro.experiment import files, running
 from jaxopt_intro.sweeps import planning, tiles
 from jaxopt_intro.sweeps.session import Session
@@ -43,11 +43,16 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "pruner",
-    [pruning.successive_halving(), pruning.hyperband(), pruning.asha(), pruning.median(least=1, metric="loss")],
-    ids=lambda pruner: pruner.asked["name"],
+    ("pruner", "busy"),  # 13 trials in tiles of 4: halved to 4 and 1, 27 of 48 lanes' epochs are all that there can be
+    [
+        (pruning.successive_halving(), 27 / 48),
+        (pruning.hyperband(), 0.94),
+        (pruning.asha(), 27 / 48),
+        (pruning.median(least=1, metric="loss"), 0.75),
+    ],
+    ids=lambda given: given.asked["name"] if isinstance(given, pruning.Pruner) else "",
 )
-def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, whole, tmp_path):
+def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, busy, whole, tmp_path):
     found = sweep(EXPERIMENT, TRIALS, directory=tmp_path / "run", width=4, pruner=pruner)
     status = collections.Counter(found.status.values.ravel().tolist())
     assert set(status) == {"finished", "pruned"}
@@ -56,7 +61,7 @@ def test_a_curve_until_its_end_is_that_of_the_trial_without_a_pruner(pruner, who
     assert own == {place: values for place, values in whole.items() if place[2] <= over[place[:2]]["epoch"]}
     assert all(r["reason"] and r["epoch"] < 9 for r in over.values() if r["status"] == "pruned")
     (receipt,) = of(tmp_path / "run", "receipt")
-    assert receipt["busy"] > 0.4
+    assert receipt["busy"] >= busy
     assert results.best(found).score.item() == found.score.max().item()
 
 
@@ -125,6 +130,19 @@ def test_population_based_training_copies_weights_and_goes_on_with_other_numbers
     assert found.attrs["changed"].startswith(f"{len({copy for copy, _, _ in copies})} went on with other numbers")
 
 
+def test_copies_stay_in_the_space_and_a_resumed_run_knows_it(tmp_path):
+    numbers = {"learning_rate": log_uniform(1e-3, 1.0), "l2": quantized(0.0, 0.1, 0.05)}
+    space = Space(**numbers, batch_size=choice([4, 8, 12]))
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 4, "batch_size": 4, "microbatch": 4})
+    trials, pruner = space.random(8), pruning.pbt(share=0.5)
+    sweep(experiment, trials, directory=tmp_path / "run", width=4, pruner=pruner)
+    copied = [hparams for _, _, hparams in lineage(tmp_path / "run")]
+    assert {own["batch_size"] for own in copied} <= {4, 8, 12}
+    assert {own["l2"] for own in copied} <= {0.0, 0.05, 0.1}
+    (started,) = of(tmp_path / "run", "run")
+    assert running._numbers({}, [started]) == running._numbers(trials.asked, []) == numbers
+
+
 class Killed(Exception):
     """Stands for a kill: the process is gone, its journal and checkpoints are there."""
 
@@ -180,10 +198,17 @@ def test_a_run_prunes_as_it_was_asked_to(tmp_path):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "run", width=4)
     with pytest.raises(ValueError, match="prunes among its 3 trials"):
         sweep(EXPERIMENT, TRIALS[:4], directory=tmp_path / "run", width=4, pruner=pruning.asha())
+    with pytest.raises(
+        ValueError, match=r"asha: got eta=3, first=10 and validations after 1, 2, …, 9 epochs; expected"
+    ):
+        sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", width=4, pruner=pruning.asha(first=10))
     with pytest.raises(ValueError, match=r"such as pruning\.hyperband"):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", width=4, pruner=pruning.asha)
     with pytest.raises(ValueError, match="objective 'accuracies'"):
         sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", pruner=pruning.asha(metric="accuracies"))
+    for wrong in (pruning.asha(direction="min"), pruning.median(direction="min", metric="accuracy")):
+        with pytest.raises(ValueError, match="of the objective accuracy 'max' is better"):
+            sweep(EXPERIMENT, TRIALS[:3], directory=tmp_path / "other", pruner=wrong)
     assert not (tmp_path / "other").exists()
 
 
@@ -267,6 +292,20 @@ def test_a_searcher_asks_again_and_again_and_a_kill_changes_no_trial(pruner, tmp
         sweep(experiment, adaptive(space, trials=21), directory=tmp_path / "run", width=4, pruner=pruner)
 
 
+def test_every_batch_of_a_search_is_halved_though_its_best_had_stopped_early(tmp_path):
+    pytest.importorskip("optuna")
+    changed = {"stopping": "early_stopping", "penalty": ()}
+    experiment = Experiment(**{**vars(EXPERIMENT), **changed})
+    searcher = adaptive(Space(learning_rate=log_uniform(1e-1, 10.0), patience=1), "random", trials=16)
+    pruner = pruning.successive_halving(eta=2)
+    sweep(experiment, searcher, directory=tmp_path / "run", width=4, pruner=pruner)
+    told = of(tmp_path / "run", "rung")
+    gone = {(v["trial"], v["to"]) for r in told for v in r["verdicts"] if v["action"] == "go"}
+    assert any(t in r["ended"] for t, to in gone if to < 9 for r in told)  # sent to a rung that it never reaches
+    for ask in of(tmp_path / "run", "ask"):
+        assert sum((trial, 2.0) in gone for trial in ask["trials"]) == 4
+
+
 def test_a_resumed_run_knows_its_searcher_and_pruner(tmp_path):
     pytest.importorskip("optuna")
     space = Space(learning_rate=log_uniform(1e-3, 1.0))
@@ -298,16 +337,20 @@ def test_a_searcher_is_told_that_more_is_better(tmp_path, objective, better):
         pruning.successive_halving(first=1, unit="steps"),
         pruning.hyperband(first=8, unit="examples"),
         pruning.asha(first=1, unit="steps"),
-        pruning.median(interval=0.5, least=1),
-        pruning.pbt(interval=0.5),
+        pruning.median(interval=0.001, least=1),
+        pruning.pbt(interval=1, unit="steps"),
         pruning.successive_halving(eta=1.25),
     ],
     ids=lambda pruner: pruner.asked["name"],
 )
 def test_rungs_that_are_closer_than_validations_are_at_the_next_one(pruner, tmp_path):
     found = sweep(EXPERIMENT, TRIALS[:9], directory=tmp_path / "run", width=4, pruner=pruner)
-    assert (found.status == "finished").any() or pruner.asked["name"] == "asha"  # whose third of two is nobody
+    assert (found.status == "finished").any()
     assert "nobody said" not in " ".join(found.reason.values.ravel())
+    judged = [(trial, r["rung"]) for r in of(tmp_path / "run", "rung") for trial in r["values"]]
+    assert len(judged) == len(set(judged))
+    if pruner.asked == pruning.successive_halving(first=1, unit="steps").asked:  # rungs at 1 and 3 steps are one
+        assert sorted(r["step"] for r in ends(tmp_path / "run").values()) == [3] * 6 + [9] * 2 + [27]
 
 
 def test_seeds_that_end_apart_are_one_trial_after_a_kill_too(tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ def describe(
     asked = running.checked(every, replicates, {"width": width})  # as `sweep` asks, in its order
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
-    running.decided(pruner, experiment, dataset)
+    pruner = running.decided(pruner, experiment, dataset)
     staged, programs = grouping.stage(experiment, dataset, asked)
     running.comparable(objective, programs, asked)
     numbers = _numbers(staged, known=known)
@@ -131,6 +131,7 @@ def describe(
         sharding.available(),
         [],
     )
+    running.check_rungs(pruner, groups, dataset)
     for group in groups:
         about = estimate(group, dataset, objective, direction, width=width, devices=len(devices))
         if known:

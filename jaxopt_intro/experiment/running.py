@@ -21,6 +21,7 @@ import xarray
 import jaxopt_intro
 from jaxopt_intro import distributions, journal, results, routing, training
 from jaxopt_intro.data import Dataset
+from jaxopt_intro.distributions import Distribution
 from jaxopt_intro.experiment import assembling, citing, files, grouping, searching
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
@@ -28,7 +29,7 @@ from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.results import notebook
-from jaxopt_intro.sweeps import engine, executables, keeping
+from jaxopt_intro.sweeps import engine, executables, judging, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
@@ -125,6 +126,7 @@ def sweep(
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         search.begin({name for staged in staged_ends for name in staged.fixed})
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
+    check_rungs(pruner, likely or groups, dataset)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
@@ -142,7 +144,8 @@ def sweep(
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
             job = _job(experiment, dataset, groups, objective, direction, width)
-            job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely)
+            numbers = _numbers(asked, past)
+            job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely, numbers=numbers)
             if more is not None:
                 sign = 1.0 if direction == "max" else -1.0
                 job = job._replace(source=more.source(session, sign, functools.partial(_emit_trials, session)))
@@ -211,9 +214,31 @@ def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> 
             f"pruner {pruner.asked['name']}: got stopping={experiment.stopping!r}; expected none, since who was "
             "stopped cannot be gone on from. Leave one of them out."
         )
-    own = {} if pruner.metric is None else {"objective": pruner.metric, "direction": pruner.direction}
-    metric, direction = direction_of(dataclasses.replace(experiment, **own), dataset.info)
-    return pruner._replace(metric=metric, direction=pruner.direction or direction)
+    objective, better = direction_of(experiment, dataset.info)
+    if pruner.metric in (None, objective):
+        if pruner.direction not in (None, better):
+            raise ValueError(
+                f"pruner {pruner.asked['name']}: got direction={pruner.direction!r}, but of the objective {objective} "
+                f"{better!r} is better; expected that, or it would stop the best. Leave the direction out, or name the "
+                "metric that it is of."
+            )
+        return pruner._replace(metric=objective, direction=better)
+    other = dataclasses.replace(experiment, objective=pruner.metric, direction=pruner.direction)
+    metric, direction = direction_of(other, dataset.info)
+    return pruner._replace(metric=metric, direction=direction)
+
+
+def _numbers(asked: Mapping[str, Any], past: Sequence[Mapping[str, Any]]) -> dict[str, Distribution]:
+    """Where the trials' numbers come from; a resumed run is asked for trials alone, and its journal knows."""
+    spaces = [asked, *(record.get("search", {}) for record in past if record["type"] == "run")]
+    known = next((space["numbers"] for space in spaces if space.get("numbers")), None)
+    return files.space_of({"numbers": known}).numbers if known else {}
+
+
+def check_rungs(pruner: Pruner | None, groups: Sequence[Group], dataset: Dataset) -> None:
+    """Refuses a pruner that would judge nobody before the end."""
+    if pruner is not None:
+        pruner.init(judging.validations(groups, len(jax.tree.leaves(dataset.train)[0]), pruner.unit))
 
 
 def comparable(objective: str, programs: Mapping[str, Program], trials: Sequence[Trial]) -> None:

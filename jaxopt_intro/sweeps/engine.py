@@ -7,7 +7,7 @@ depend on other trials, are reached again in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -241,41 +241,26 @@ class Engine:
 
     def _settled(self) -> bool:
         """Whether the pruner, now that nobody trains, lets anybody go on."""
-        return self._judge is not None and self._carry_out(self._judge.settle(self._useful))
-
-    def _useful(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        """The verdicts of trials that have not ended."""
-        return [verdict for verdict in verdicts if self._field.alive(verdict.trial)]
+        return self._judge is not None and self._carry_out(self._judge.settle())
 
     def _carry_out(self, verdicts: Sequence[Verdict], *, replayed: bool = False) -> bool:
         """Does what a pruner said; what was done before a checkpoint is in the lanes that it holds."""
-        useful = self._useful(verdicts)
+        useful = [verdict for verdict in verdicts if self._field.alive(verdict.trial)]
         for verdict in useful:
             if verdict.action == "copy":
                 self._field.copy(verdict.trial, verdict.source, verdict.hparams, lanes=not replayed)
         for verdict in useful:
             if verdict.action in ("go", "copy") and self._judge:
                 group = self._field.group_of(verdict.trial)
-                self._field.send(verdict.trial, self._judge.rounds(group, verdict.to))
+                # To the next validation at least: at one a trial is judged once, whatever a pruner says.
+                further = min(self._field.target(verdict.trial) + 1, len(group.rounds))
+                self._field.send(verdict.trial, max(self._judge.rounds(group, verdict.to), further))
         stopped = {v.trial: v.reason for v in useful if v.action == "stop"}
         for reason in dict.fromkeys(stopped.values()) if not replayed else ():
             members = [m for t, why in stopped.items() if why == reason for m in self._field.alive(t)]
             for group, number, own in self._field.together(members):
                 self._finish(group, own, self._field.lanes(own, len(own)), number, reason)
-        if self._judge and not replayed:
-            self._report_again(self._judge, useful)
         return bool(useful)
-
-    def _report_again(self, judge: Judge, verdicts: Sequence[Verdict]) -> None:
-        """Tells the pruner at once of trials that have reached their next rung already: rungs are at validations."""
-        found: dict[float, dict[str, float]] = {}
-        for verdict in verdicts:
-            number, value = self._field.reached(verdict.trial)
-            if verdict.action != "stop" and number and self._field.target(verdict.trial) <= number:
-                at = judge.amount(self._field.group_of(verdict.trial), number)
-                found.setdefault(at, {})[verdict.trial] = value
-        for at, values in found.items():
-            self._carry_out(judge.report(at, values))
 
     def _more(self) -> bool:
         """Asks for more trials; returns whether there are any."""

@@ -44,7 +44,7 @@ class Field:
     """
 
     def __init__(self, job: Job):
-        self._vary = job.vary_batches
+        self._vary, self._numbers = job.vary_batches, job.numbers
         self.groups: dict[str, Group] = {}
         self.members: dict[Pair, Member] = {}
         self.waiting: dict[str, dict[Pair, float]] = {}
@@ -68,7 +68,7 @@ class Field:
                 self.members[member.pair] = member
                 self._group[member.trial] = group.id
                 self._pairs.setdefault(member.trial, []).append(member.pair)
-                self._entrants[member.trial] = Entrant(member.trial, group.id, dict(member.hparams))
+                self._entrants[member.trial] = Entrant(member.trial, group.id, dict(member.hparams), self._numbers)
                 if member.pair in over:
                     self._ended.add(member.pair)
 
@@ -186,12 +186,6 @@ class Field:
     def knows(self, trial: str) -> bool:
         """Whether a trial has been asked for."""
         return trial in self._pairs
-
-    def reached(self, trial: str) -> tuple[int, float]:
-        """Returns how many rounds a waiting trial has behind it, and the mean of its members' last values."""
-        pairs = self._pairs[trial]
-        known = [self.last[pair] for pair in pairs if pair in self.last]
-        return max(map(self.round_of, pairs)), float(np.mean(known)) if known else float("nan")
 
     def alive(self, trial: str) -> list[Member]:
         """Returns the members of a trial that have not ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxopt_intro.distributions import Distribution
 from jaxopt_intro.regularizers.stopping import EarlyStopping
 from jaxopt_intro.sweeps.pruning import Pruner
 from jaxopt_intro.typing import Array, Batch, Training
@@ -104,6 +105,7 @@ class Job(NamedTuple):
         pruner: Says which trials go on, or None: all do.
         source: Where more trials come from, or None.
         likely: Groups like those that may come from there: how long their members train.
+        numbers: Where the members' numbers come from, those of which it is known.
     """
 
     groups: list[Group]
@@ -119,3 +121,4 @@ class Job(NamedTuple):
     pruner: Pruner | None = None
     source: Source | None = None
     likely: Sequence[Group] = ()
+    numbers: Mapping[str, Distribution] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,19 +44,18 @@ class Judge:
 
     def report(self, at: float, values: Mapping[str, float]) -> list[Verdict]:
         """Tells the pruner what trials have reached."""
-        return self._update(News(at=at, values=values))
+        return self._update(News(at=at, values=values, ended=[trial for trial in values if self._field.over(trial)]))
 
-    def settle(self, useful: Callable[[Iterable[Verdict]], list[Verdict]]) -> list[Verdict]:
-        """Tells the pruner that nobody trains any more; nothing happened if it says nothing useful."""
+    def settle(self) -> list[Verdict]:
+        """Tells the pruner that nobody trains any more; nothing happened if it says nothing."""
         news = News(idle=True)
         state, verdicts = self._pruner.update(self._started(), news)
-        found = useful(verdicts)
-        return self._record(news, state, found) if found else []
+        return self._record(news, state, verdicts) if verdicts else []
 
     def again(self, record: Mapping[str, Any]) -> list[Verdict]:
         """Tells the pruner what an earlier session told it."""
         entered = [self._field.entrant(trial) for trial in record["entered"]]
-        news = News(entered, record["rung"], record["values"], record["idle"])
+        news = News(entered, record["rung"], record["values"], record["idle"], record.get("ended", ()))
         self._state, verdicts = self._pruner.update(self._started(), news)
         self.updates += 1
         return verdicts
@@ -81,18 +80,16 @@ class Judge:
 
     def stages(self, group: Group, members: int) -> list[tuple[int, int]]:
         """Returns how many members are expected between one rung and the next, and for how many steps."""
-        per, whole = self._steps(group), sum(group.rounds)
-        return [(n, max(1, round(much * per))) for n, much in self._pruner.stages(members, whole / per)]
+        expected = self._pruner.stages(members, validations([group], self._examples, self._pruner.unit))
+        return [(n, max(1, round(much * self._steps(group)))) for n, much in expected if much]
 
     def _steps(self, group: Group) -> float:
-        """How many steps one of the pruner's units is."""
-        epoch = self._examples // group.batch_size
-        return {"epochs": epoch, "steps": 1.0, "examples": 1 / group.batch_size}[self._pruner.unit]
+        return _steps(group, self._examples, self._pruner.unit)
 
     def _started(self) -> Any:
         if self._state is None:
             groups = self._likely or self._field.groups.values()
-            self._state = self._pruner.init(max(self.amount(group, len(group.rounds)) for group in groups))
+            self._state = self._pruner.init(validations(groups, self._examples, self._pruner.unit))
         return self._state
 
     def _update(self, news: News) -> list[Verdict]:
@@ -108,12 +105,39 @@ class Judge:
             "number": number,
             "rung": news.at,
             "idle": news.idle,
+            "ended": list(news.ended),
             "entered": entered,
             "values": news.values,
             "verdicts": [_plain(v) for v in verdicts if v.trial not in set(entered)],
             "time": round(self._session.elapsed(), 3),
         })  # fmt: skip
         return verdicts
+
+
+def validations(groups: Iterable[Group], examples: int, unit: str) -> list[float]:
+    """Returns after how much training members can be judged: each amount is at a validation of its own in every group.
+
+    Args:
+        groups: The groups.
+        examples: How many the training split has.
+        unit: What training is counted in: "epochs", "steps" or "examples".
+
+    Examples:
+        >>> group = Group("", "", None, None, None, None, (), [], 8, [4, 4, 2])
+        >>> validations([group], 32, "epochs"), validations([group, group._replace(rounds=[5, 5])], 32, "steps")
+        ([1.0, 2.0, 2.5], [5.0, 10.0])
+    """
+    every = [np.cumsum(g.rounds) / _steps(g, examples, unit) for g in groups]
+    found, places = [], [0] * len(every)
+    while any(place < len(own) for place, own in zip(places, every, strict=True)):
+        found.append(max(float(own[place]) for place, own in zip(places, every, strict=True) if place < len(own)))
+        places = [int(np.searchsorted(own, found[-1] * (1 - 1e-9))) + 1 for own in every]
+    return found
+
+
+def _steps(group: Group, examples: int, unit: str) -> float:
+    """How many steps one of a pruner's units is."""
+    return {"epochs": examples // group.batch_size, "steps": 1.0, "examples": 1 / group.batch_size}[unit]
 
 
 def _plain(verdict: Verdict) -> dict[str, Any]:

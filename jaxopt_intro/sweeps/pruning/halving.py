@@ -12,7 +12,9 @@ from jaxopt_intro.sweeps.pruning.pair import (
     Pruner,
     Verdict,
     asked_as,
+    at_validations,
     check_finite,
+    check_prunes,
     check_unit,
     rank,
     scattered,
@@ -25,7 +27,7 @@ class Bracket(NamedTuple):
     Attributes:
         rung: Where its trials wait next.
         entered: How many trials it has had.
-        coming: How many come to the rung.
+        coming: How many come to the rung, of those who have not ended.
         waiting: The values of those that are there.
     """
 
@@ -36,11 +38,12 @@ class Bracket(NamedTuple):
 
 
 class HalvingState(NamedTuple):
-    """What successive halving remembers: its brackets, the bracket of each trial, and the most that a trial trains."""
+    """What successive halving remembers: where rungs are, its brackets, each trial's bracket, and who has ended."""
 
-    length: float
+    rungs: tuple[float, ...]
     brackets: tuple[Bracket, ...]
     members: Mapping[str, int]
+    ended: frozenset[str]
 
 
 def successive_halving(
@@ -53,13 +56,14 @@ def successive_halving(
 ) -> Pruner:
     """Of all trials that reach a rung, the best `1 / eta` go on for `eta` times as long; the others stop.
 
-    Rungs are at `first * eta**k`, as long as `eta` times as much is no more than all. A rung waits for all its trials.
-    At least one goes on, if any has a finite value.
+    Rungs are at `first`, and at `first * eta**k` as long as `eta` times as much is no more than all. A rung waits for
+    all its trials. At least one goes on, if any has a finite value.
 
     Args:
         eta: By how much trials become fewer, and longer, from rung to rung; above 1.
         first: Where the first rung is.
-        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation.
+        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation;
+            those that fall on the same one are one.
         metric: The metric that decides, as "accuracy"; None is the sweep's objective.
         direction: "max" or "min"; None is the objective's.
 
@@ -68,7 +72,7 @@ def successive_halving(
 
     Examples:
         >>> pruner = successive_halving(eta=2)
-        >>> state, verdicts = pruner.update(pruner.init(4), News([Entrant("a"), Entrant("b")]))
+        >>> state, verdicts = pruner.update(pruner.init([1.0, 2.0, 3.0, 4.0]), News([Entrant("a"), Entrant("b")]))
         >>> [(v.trial, v.action, v.to) for v in verdicts]
         [('a', 'go', 1.0), ('b', 'go', 1.0)]
         >>> _, verdicts = pruner.update(state, News(at=1, values={"a": 0.5, "b": 0.75}))
@@ -77,7 +81,7 @@ def successive_halving(
     """
     check_rungs("successive_halving", eta, first, unit, direction)
     asked = asked_as("successive_halving", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
-    return _halving(lambda length: [first], eta, unit, metric, direction, asked)
+    return _halving(lambda validations: upwards(first, eta, validations), False, eta, unit, metric, direction, asked)
 
 
 def hyperband(
@@ -97,7 +101,8 @@ def hyperband(
     Args:
         eta: By how much trials become fewer, and longer, from rung to rung; above 1.
         first: The least that a trial trains.
-        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation.
+        unit: What rungs count: "epochs", "steps" or "examples". A rung is at the next validation;
+            those that fall on the same one are one.
         metric: The metric that decides, as "accuracy"; None is the sweep's objective.
         direction: "max" or "min"; None is the objective's.
 
@@ -106,47 +111,60 @@ def hyperband(
 
     Examples:
         >>> pruner = hyperband(eta=3)
-        >>> state, verdicts = pruner.update(pruner.init(9), News([Entrant(str(i)) for i in range(17)]))
+        >>> state, verdicts = pruner.update(pruner.init(range(1, 10)), News([Entrant(str(i)) for i in range(17)]))
         >>> sorted(v.to for v in verdicts)
-        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 9, 9, 9]
+        [1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 9, 9, 9]
     """
     check_rungs("hyperband", eta, first, unit, direction)
     asked = asked_as("hyperband", eta=eta, first=first, unit=unit, metric=metric, direction=direction)
 
-    def starts(length: float) -> list[float]:
+    def rungs(validations: Sequence[float]) -> tuple[float, ...]:
+        length = validations[-1]
         deepest = max(0, math.floor(math.log(max(length / first, 1.0)) / math.log(eta) + 1e-9))
-        return [length * eta ** (skipped - deepest) for skipped in range(deepest + 1)]
+        return at_validations((length / eta**left for left in range(deepest + 1)), validations)
 
-    return _halving(starts, eta, unit, metric, direction, asked)
+    return _halving(rungs, True, eta, unit, metric, direction, asked)
+
+
+def upwards(first: float, eta: float, validations: Sequence[float]) -> tuple[float, ...]:
+    """Where rungs are: `first`, `first * eta**k` as long as `eta` times as much is no more than all, and the end.
+
+    Examples:
+        >>> upwards(1.0, 3.0, range(1, 12)), upwards(1.0, 3.0, [40.0, 80.0, 120.0, 160.0, 200.0, 240.0])
+        ((1, 3, 11), (40.0, 240.0))
+    """
+    count = math.floor(math.log(validations[-1] / first) / math.log(eta) + 1e-9)
+    return at_validations((first * eta**rung for rung in range(max(count, 1))), validations)
 
 
 def _halving(
-    starts: Callable[[float], list[float]],
+    rungs: Callable[[Sequence[float]], tuple[float, ...]],
+    everywhere: bool,
     eta: float,
     unit: str,
     metric: str | None,
     direction: str | None,
     asked: Mapping[str, Any],
 ) -> Pruner:
-    """Brackets of successive halving, whose first rungs are `starts`, in the proportions of Hyperband."""
+    """Successive halving from the first rung on; or from everywhere, in brackets in the proportions of Hyperband."""
 
-    def shares(length: float) -> list[float]:
-        count = len(starts(length))
-        sizes = [math.ceil(count / (left + 1) * eta**left) for left in reversed(range(count))]
+    def starts(found: tuple[float, ...]) -> tuple[float, ...]:
+        return found if everywhere else found[:1]
+
+    def shares(brackets: int) -> list[float]:
+        sizes = [math.ceil(brackets / (left + 1) * eta**left) for left in reversed(range(brackets))]
         return [size / sum(sizes) for size in sizes]
 
-    def init(length: float) -> HalvingState:
-        return HalvingState(length, tuple(Bracket(min(at, length), 0, 0, {}) for at in starts(length)), {})
-
-    def after(rung: float, length: float) -> float:
-        """The next rung; one from which too little would be left for a share of the next trains to the end."""
-        return rung * eta if rung * eta * eta <= length * (1 + 1e-9) else length
+    def init(validations: Sequence[float]) -> HalvingState:
+        found = rungs(validations)
+        check_prunes(asked, found, validations)
+        return HalvingState(found, tuple(Bracket(at, 0, 0, {}) for at in starts(found)), {}, frozenset())
 
     def enter(state: HalvingState, entered: Sequence[Entrant]) -> tuple[HalvingState, list[Verdict]]:
-        own, brackets, dealt = shares(state.length), list(state.brackets), {}
-        for i, start in enumerate(starts(state.length) if entered else ()):
+        own, brackets, dealt = shares(len(state.brackets)), list(state.brackets), {}
+        for i, start in enumerate(starts(state.rungs) if entered else ()):
             if not brackets[i].coming:  # whoever was there before is through
-                brackets[i] = brackets[i]._replace(rung=min(start, state.length))
+                brackets[i] = brackets[i]._replace(rung=start)
         for trial in sorted((e.trial for e in entered), key=scattered):
             all_of_them = sum(b.entered for b in brackets) + 1
             chosen = max(range(len(brackets)), key=lambda i: own[i] * all_of_them - brackets[i].entered)
@@ -155,31 +173,32 @@ def _halving(
             dealt[trial] = chosen
         members = {**state.members, **{e.trial: dealt[e.trial] for e in entered}}  # in the order asked
         go = [Verdict(e.trial, "go", brackets[members[e.trial]].rung) for e in entered]
-        return HalvingState(state.length, tuple(brackets), members), go
+        return state._replace(brackets=tuple(brackets), members=members), go
 
     def update(state: HalvingState, news: News) -> tuple[HalvingState, list[Verdict]]:
         state, verdicts = enter(state, news.entered)
-        brackets = list(state.brackets)
+        brackets, end, ended = list(state.brackets), state.rungs[-1], state.ended.union(news.ended)
         for i, own in enumerate(brackets):
             there = {trial: value for trial, value in news.values.items() if state.members[trial] == i}
-            if there and own.rung < state.length:  # nothing is decided at the end
+            if there and own.rung < end:  # nothing is decided at the end
                 brackets[i] = own._replace(waiting={**own.waiting, **there})
         for i, own in enumerate(brackets):
             if own.waiting and (len(own.waiting) == own.coming or news.idle):
-                following = after(own.rung, state.length)
+                following = next(at for at in state.rungs if at > own.rung)
                 halved = _halved(own.waiting, own.rung, following, eta, list(state.members))
-                going = sum(verdict.action == "go" for verdict in halved) if following < state.length else 0
+                going = [v.trial for v in halved if v.action == "go" and v.trial not in ended and following < end]
                 verdicts += halved
-                brackets[i] = own._replace(rung=following, coming=going, waiting={})
-        return state._replace(brackets=tuple(brackets)), verdicts
+                brackets[i] = own._replace(rung=following, coming=len(going), waiting={})
+        return state._replace(brackets=tuple(brackets), ended=ended), verdicts
 
-    def stages(trials: int, length: float) -> list[tuple[int, float]]:
+    def stages(trials: int, validations: Sequence[float]) -> list[tuple[int, float]]:
         found: dict[tuple[float, float], int] = {}
-        for share, start in zip(shares(length), starts(length), strict=True):
-            left, at, before = round(share * trials), min(start, length), 0.0
-            while left:
+        every = rungs(validations)
+        for share, start in zip(shares(len(starts(every))), starts(every), strict=True):
+            left, before = round(share * trials), 0.0
+            for at in (at for at in every if at >= start and left):
                 found[before, at] = found.get((before, at), 0) + left
-                left, before, at = 0 if at >= length else max(1, int(left / eta)), at, after(at, length)
+                left, before = max(1, int(left / eta)), at
         return [(count, end - begin) for (begin, end), count in found.items()]
 
     return Pruner(init, update, stages, unit, metric, direction, asked)
