@@ -6,8 +6,21 @@ import collections
 
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, results, sweep
+from jaxopt_intro import (
+    Experiment,
+    Space,
+    adaptive,
+    choice,
+    journal,
+    load_model,
+    log_uniform,
+    losses,
+    pruning,
+    results,
+    sweep,
+)
 from jaxopt_intro.experiment import files, running
 from jaxopt_intro.sweeps import planning, tiles
 from jaxopt_intro.sweeps.session import Session
@@ -123,6 +136,44 @@ def test_population_based_training_copies_weights_and_goes_on_with_other_numbers
     assert np.isfinite(found.valid_loss.sel(trial=first, epoch=slice(2, None))).all()
     assert found.learning_rate.sel(trial=first) < 1e3  # the numbers that its score was reached with
     assert found.attrs["changed"].startswith(f"{len({copy for copy, _, _ in copies})} went on with other numbers")
+
+
+class Gained(nnx.Module):
+    """A linear model whose outputs are multiplied by a number: it is read where the model is evaluated, too."""
+
+    def __init__(self, example, *, outputs, gain=1.0, rngs):
+        self.dense, self.gain = nnx.Linear(example[0].size, outputs, rngs=rngs), gain
+
+    def __call__(self, x):
+        return self.gain * self.dense(x)
+
+
+def test_kept_weights_of_a_population_come_with_the_numbers_that_they_were_reached_with(tmp_path):
+    changed = {"model": Gained, "penalty": (), "epochs": 5, "objective": "loss", "metrics": ()}
+    experiment = Experiment(**{**vars(EXPERIMENT), **changed})
+    trials = Space(learning_rate=log_uniform(0.3, 3.0), gain=log_uniform(1.0, 9.0)).random(6, seed=6)
+    run = tmp_path / "run"
+    found = sweep(experiment, trials, directory=run, width=2, pruner=pruning.pbt(share=0.5))
+    began = {r["trial"]: r["hparams"] for r in of(run, "trial")}
+    last = {pair[0]: end["hparams"] for pair, end in ends(run).items()}
+
+    def loss(loaded, split):
+        inputs, targets = split
+        return losses.softmax_cross_entropy(loaded.predict(inputs), targets).mean()
+
+    since_it_began = 0
+    for one in (found.isel(trial=i) for i in range(6)):
+        name, best = one.trial.item(), load_model(run, one.trial.item())
+        assert best.hparams["gain"] == np.float32(one.gain.item())
+        np.testing.assert_allclose(loss(best, DATA.valid), one.score.item(), rtol=1e-5)
+        at_the_end = load_model(run, name, which="last")
+        np.testing.assert_allclose(loss(at_the_end, DATA.valid), one.valid_loss.values[0, -1], rtol=1e-5)
+        since_it_began += best.hparams["gain"] != np.float32(began[name]["gain"])
+        if np.isfinite(one.test_loss.item()):
+            np.testing.assert_allclose(loss(best, DATA.test), one.test_loss.item(), rtol=1e-5)
+            assert best.hparams["gain"] != np.float32(last[name]["gain"])
+    assert since_it_began
+    assert np.isfinite(found.test_loss).sum() == 1
 
 
 class Killed(Exception):

@@ -28,6 +28,7 @@ from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.results import notebook
+from jaxopt_intro.results.dataset import changes_of, in_force
 from jaxopt_intro.sweeps import engine, executables, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
@@ -404,9 +405,11 @@ def _test_chosen(
     # Weights that were dropped before more seeds were asked for are gone: then the others speak for the trial.
     seeds = [n for n in session.seeds[chosen.id] if (chosen.id, n, "best") in session.kept]
     assembly = programs[chosen.group].assembly
-    evaluate = None
+    changes = changes_of(journal.read(session.directory)) if job.pruner and job.pruner.copies else {}
+    began, evaluate = {"trial": chosen.id, "hparams": chosen.trial.hparams}, None
     for seed in (n for n in seeds if (chosen.id, n) not in session.tested):
-        own = session.ended[chosen.id, seed].get("hparams", chosen.trial.hparams)  # a pruner may have changed them
+        epoch = session.ended[chosen.id, seed]["best_epoch"]
+        own = in_force(began, changes, epoch)  # of its weights: a population may have changed them since
         numbers = {n: np.float32(v) for n, v in own.items() if n not in chosen.fixed}
         state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
         if evaluate is None:
@@ -419,7 +422,6 @@ def _test_chosen(
         with session.computing():
             measured = jax.block_until_ready(evaluate(state, dataset.test, numbers))
         metrics = {kept + name: np.float32(value) for name, value in measured.items()}
-        epoch = session.ended[chosen.id, seed]["best_epoch"]
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
 
 
