@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -19,9 +18,9 @@ import numpy as np
 import xarray
 
 import jaxopt_intro
-from jaxopt_intro import distributions, journal, results, routing, training
+from jaxopt_intro import distributions, journal, results, training
 from jaxopt_intro.data import Dataset
-from jaxopt_intro.experiment import assembling, citing, files, grouping, searching
+from jaxopt_intro.experiment import assembling, checking, citing, files, grouping, searching
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
@@ -32,10 +31,10 @@ from jaxopt_intro.results.dataset import changes_of, in_force
 from jaxopt_intro.sweeps import engine, executables, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
-from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
+from jaxopt_intro.sweeps.pruning import Pruner
 from jaxopt_intro.sweeps.searchers import Searcher
-from jaxopt_intro.sweeps.session import Limits, Session
-from jaxopt_intro.sweeps.space import Space, Trial, unique
+from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.space import Trial
 
 _OF_PLAN = ("width", "devices", "rates", "why", "memory", "convolutions", "other_convolutions")
 _OF_SEARCH = ("numbers", "choices", "search")
@@ -101,18 +100,18 @@ def sweep(
         (3, ['finished', 'finished', 'finished'])
     """
     listener = listener or notebook.listener() or (lambda record: None)
-    every = checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
+    every = checking.checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
     search = trials if isinstance(trials, Searcher) else None
-    limits = _limits(max_time, max_failures)
+    limits = checking.limits(max_time, max_failures)
     layers.check_ways(convolutions or {})
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
-    pruner = decided(pruner, experiment, dataset)
+    pruner = checking.decided(pruner, experiment, dataset)
     asked |= {"pruner": dict(pruner.asked)} if pruner else {}
     staged, programs = grouping.stage(experiment, dataset, every)
-    comparable(objective, programs, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
+    checking.judged(objective, pruner, dataset, programs, groups, every)
     more, likely = None, []
     if search is not None:
         if pruner is not None and pruner.copies:
@@ -122,8 +121,8 @@ def sweep(
             )
         at_the_ends = search.space.ends()
         staged_ends, programs_there = grouping.stage(experiment, dataset, at_the_ends)
-        comparable(objective, programs_there, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
+        checking.judged(objective, pruner, dataset, programs_there, likely, at_the_ends)
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
@@ -165,84 +164,6 @@ def device_description() -> dict[str, Any]:
         "machine": platform.machine(),
         "idle_gpu": idle,
     }
-
-
-def checked(trials: Sequence[Trial] | Searcher, replicates: int, counts: Mapping[str, int | None]) -> list[Trial]:
-    """Returns the trials, each once, after a look at everything that is asked with them."""
-    if isinstance(trials, Space):
-        raise ValueError("sweep: got a Space; expected trials. Pass space.grid(...) or space.random(n).")
-    if isinstance(trials, Searcher):
-        trials = []
-    elif not len(trials):
-        raise ValueError("sweep: got no trials; expected trials from space.grid(...) or space.random(n).")
-    trials = list(trials)
-    strange = next((t for t in trials if not isinstance(t, Trial)), None)
-    if strange is not None:
-        got = f"a {type(strange).__name__} among the trials"
-        raise ValueError(f"sweep: got {got}; expected trials from space.grid(...) or space.random(n).")
-    for name, value in {"replicates": replicates, **counts}.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"sweep: got {name}={value!r}; expected a whole number of at least 1.")
-    return unique(trials)
-
-
-def _limits(max_time: float | None, max_failures: int | None) -> Limits:
-    number = isinstance(max_time, int | float) and not isinstance(max_time, bool)
-    if max_time is not None and not (number and max_time > 0):
-        raise ValueError(f"sweep: got max_time={max_time!r}; expected a number of seconds above 0.")
-    if max_failures is not None and (not isinstance(max_failures, int) or max_failures < 0):
-        raise ValueError(f"sweep: got max_failures={max_failures!r}; expected a whole number of at least 0.")
-    return Limits(max_time, max_failures)
-
-
-def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> Pruner | None:
-    """The pruner with its metric and direction, which are the objective's if it names none."""
-    if pruner is None:
-        return None
-    if not isinstance(pruner, Pruner):
-        raise ValueError(
-            f"sweep: got pruner={pruner!r}; expected a Pruner. Call one of {', '.join(PRUNERS)}, such as "
-            "pruning.hyperband()."
-        )
-    if pruner.copies and experiment.stopping is not None:
-        raise ValueError(
-            f"pruner {pruner.asked['name']}: got stopping={experiment.stopping!r}; expected none, since who was "
-            "stopped cannot be gone on from. Leave one of them out."
-        )
-    own = {} if pruner.metric is None else {"objective": pruner.metric, "direction": pruner.direction}
-    metric, direction = direction_of(dataclasses.replace(experiment, **own), dataset.info)
-    return pruner._replace(metric=metric, direction=pruner.direction or direction)
-
-
-def comparable(objective: str, programs: Mapping[str, Program], trials: Sequence[Trial]) -> None:
-    """Refuses a swept loss's own value as objective: its trials measure different things."""
-    if objective.removeprefix(AVERAGE) != "loss":
-        return
-    varied = {n for t in trials for n in t.hparams if len({u.hparams.get(n) for u in trials}) > 1}
-    of_loss = sorted(n for n in varied for p in programs.values() if _role(p, n) == "loss")
-    chosen = {n for t in trials for n in t.labels if len({u.labels.get(n) for u in trials}) > 1}
-    of_loss += sorted(n for n in chosen if n == "loss" or any(_sets_loss(p, n) for p in programs.values()))
-    if of_loss:
-        what = "the loss itself" if of_loss[0] == "loss" else of_loss[0]
-        raise ValueError(
-            f"objective {objective!r}: got a sweep over {what}, which changes what the loss measures, so its values "
-            "cannot be compared; expected a metric that is the same for all trials. Pass objective='accuracy', or a "
-            "metric of your own with its direction."
-        )
-
-
-def _sets_loss(program: Program, name: str) -> bool:
-    """Whether a choice is an argument of the loss."""
-    loss, _, argument = name.rpartition(".")
-    function = program.assembly.loss
-    names = routing.options(function, constructs=False)
-    return argument in names and loss in ("", "loss", routing.own_name(function))
-
-
-def _role(program: Program, name: str) -> str | None:
-    parts = program.assembly.parts
-    found = routing.known_routes(parts, [name])
-    return parts[found[name].index].role if name in found else None
 
 
 def new_directory(dataset: Dataset, ending: str = "") -> Path:
