@@ -170,6 +170,8 @@ MISTAKES = {
     "an impossible range": (["--log-uniform", "learning_rate", "0", "1", "--points", "learning_rate=2"], "low=0"),
     "a way that is none": (["--constant", "learning_rate", "1", "--convolution", "kernel=magic"], "'magic'"),
     "a missing number": (["--constant", "learning_rate", "1", "--penalty", "l2"], "'l2'"),
+    "a width that no memory holds": (
+        ["--constant", "learning_rate", "1", "--width", "1000000000000"], "Use a smaller width"),
     "a swept loss that a pruner looks at": (
         ["--constant", "learning_rate", "1", "--choice", "loss", "softmax_cross_entropy", "weston_watkins", "--pruner",
          "asha", "metric=loss"], "pruner asha: metric 'loss': got a sweep over the loss itself"),

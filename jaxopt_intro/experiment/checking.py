@@ -13,9 +13,11 @@ from jaxopt_intro.data import Dataset
 from jaxopt_intro.experiment import grouping
 from jaxopt_intro.experiment.asking import Experiment
 from jaxopt_intro.experiment.assembling import direction_of
+from jaxopt_intro.experiment.estimating import bytes_of
 from jaxopt_intro.experiment.grouping import Program
+from jaxopt_intro.sweeps import planning
 from jaxopt_intro.sweeps.job import Group
-from jaxopt_intro.sweeps.population import AVERAGE
+from jaxopt_intro.sweeps.population import AVERAGE, make_tile
 from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
 from jaxopt_intro.sweeps.searchers import Searcher
 from jaxopt_intro.sweeps.session import Limits
@@ -87,6 +89,36 @@ def judged(
     comparable(pruner.metric, programs, trials, what=what)
     for group in groups if pruner.metric.startswith(AVERAGE) else ():
         grouping.check_average(what, pruner.metric, _has_average(group, dataset))
+
+
+def roomy(width: int | None, groups: Sequence[Group]) -> None:
+    """Refuses an asked width whose lanes alone take more memory than a device has.
+
+    What programs need besides is known once they are compiled. One lane that does not fit is trained in less memory.
+
+    Raises:
+        MemoryError: They do.
+    """
+    limit = planning.memory_limit()
+    if width is None or width == 1 or limit is None:
+        return
+    room = planning.HEADROOM * limit
+    for group in groups:
+        need = 2 * width * _lane_bytes(group)  # a program takes lanes and returns them
+        if need >= room:
+            raise MemoryError(
+                f"{group.title or 'all trials'}: got width={width}, whose lanes take {need / 1e9:,.1f} GB, and a "
+                f"device has room for {room / 1e9:,.1f} GB; expected fewer side by side. Use a smaller width, or leave "
+                "it out."
+            )
+
+
+def _lane_bytes(group: Group) -> int:
+    tile = make_tile(
+        group.training, group.evaluate, width=1, objective="loss", direction="min", stopping=group.stopping
+    )
+    numbers = {name: jax.ShapeDtypeStruct((1,), "float32") for name in group.members[0].hparams}
+    return bytes_of(jax.eval_shape(tile.init, jax.ShapeDtypeStruct((1,), "uint32"), numbers))
 
 
 def _has_average(group: Group, dataset: Dataset) -> bool:

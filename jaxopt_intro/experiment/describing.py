@@ -106,6 +106,7 @@ def describe(
 
     Raises:
         ValueError: Something asked is impossible.
+        MemoryError: The asked width does not fit in memory.
 
     Examples:
         >>> from jaxopt_intro import Space, log_uniform
@@ -124,6 +125,7 @@ def describe(
     staged, programs = grouping.stage(experiment, dataset, asked)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
     checking.judged(objective, pruner, dataset, programs, groups, asked)
+    checking.roomy(width, groups)
     numbers = _numbers(staged, known=known)
     if not known:
         staged = list({tuple(s.trial.labels.items()): s for s in reversed(staged)}.values())[::-1]

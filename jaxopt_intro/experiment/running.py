@@ -87,6 +87,7 @@ def sweep(
 
     Raises:
         ValueError: Something asked is impossible; nothing has run yet.
+        MemoryError: The asked width, or one lane in any way, does not fit in memory.
         jaxopt_intro.journal.Locked: Another process writes this run.
         KeyboardInterrupt: A signal asked to stop; the run can go on later.
 
@@ -112,6 +113,7 @@ def sweep(
     staged, programs = grouping.stage(experiment, dataset, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
     checking.judged(objective, pruner, dataset, programs, groups, every)
+    checking.roomy(width, groups)
     more, likely = None, []
     if search is not None:
         if pruner is not None and pruner.copies:
@@ -123,6 +125,7 @@ def sweep(
         staged_ends, programs_there = grouping.stage(experiment, dataset, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         checking.judged(objective, pruner, dataset, programs_there, likely, at_the_ends)
+        checking.roomy(width, likely)
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
