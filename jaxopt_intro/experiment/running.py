@@ -53,14 +53,15 @@ def sweep(
     max_failures: int | None = None,
     width: int | None = None,
     convolutions: Mapping[str, str] | None = None,
+    test: bool = True,
     about: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
 ) -> xarray.Dataset:
     """Trains every trial, as compiled programs of many lanes; an existing run goes on where it stopped.
 
-    The trial with the best validation is chosen at the end, and only it is measured on the test split. A signal
-    (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which others were asked. All local
-    devices train side by side, or `jax.default_device` alone where it is set.
+    The trial with the best validation is chosen at the end, and only it is measured on the test split, unless that is
+    left to `finalists`. A signal (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which
+    others were asked. All local devices train side by side, or `jax.default_device` alone where it is set.
 
     Args:
         experiment: What all trials have in common.
@@ -79,6 +80,8 @@ def sweep(
         convolutions: How convolutions are computed, where they can be so: `{"kernel": "im2col"}`, of "outputs",
             "images" (the input gradient) and "kernel"; None measures, where that pays. `models.layers.WAYS` has the
             names.
+        test: Whether the chosen trial is measured on the test split at the end. False leaves that to `finalists`, so
+            that the split is looked at once; a run that goes on remembers it.
         about: What the journal is to say of the run besides what was asked, such as which other run it is about.
         listener: Called with every record of the journal as it is written, and with progress in between.
 
@@ -137,7 +140,8 @@ def sweep(
             cited = search.space.ends() if search else every
             record = run_record(experiment, dataset, objective, direction, cited)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
-            record |= {"trials": len(staged), "replicates": replicates, "max_trials": max_trials}
+            test = test and all(r.get("test", True) for r in past if r["type"] == "run")
+            record |= {"trials": len(staged), "replicates": replicates, "max_trials": max_trials, "test": test}
             session.emit({**record, "pruner": asked.get("pruner"), "search": of_search, **(about or {})})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
@@ -149,7 +153,8 @@ def sweep(
             engine.run(job, session)
             if more is not None:
                 staged, programs, groups = more.staged, more.programs, list(more.groups.values())
-            _test_chosen(session, dataset, programs, staged, job)
+            if test:
+                _test_chosen(session, dataset, programs, staged, job)
             if session.lane_steps or not any(r["type"] == "receipt" for r in past):
                 session.emit(_receipt(session, groups))
     return results.open(directory)
