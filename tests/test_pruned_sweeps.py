@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -269,29 +270,72 @@ def test_a_sweep_ends_when_too_many_have_failed(tmp_path):
     assert "more than 3 had failed, and no resume trains it further" in set(found.reason.values.ravel())
 
 
-def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(tmp_path, monkeypatch):
-    import jax
+class Exhausted:
+    """A compiled program that runs out of memory where it is wider than two lanes."""
 
-    full, guarded = [], tiles._guarded
+    def __init__(self, program, when):
+        self._program, self._when = program, when
 
-    def run_out(session, ready, run, rows):
-        if ready.plan.width > 2:
-            full.append(ready.plan.width)
-            raise tiles.TooWide("RESOURCE_EXHAUSTED: Out of memory")
-        return guarded(session, ready, run, rows)
+    def __call__(self, lanes, *rest):
+        if len(jax.tree.leaves(lanes)[0]) > 2 and self._when():
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes.")
+        return self._program(lanes, *rest)
+
+    def memory_analysis(self):
+        return self._program.memory_analysis()
+
+
+def run_out(monkeypatch, what, *, when=lambda: True):
+    """Lets those programs of more than two lanes run out of memory that are for the same."""
+    compiled = planning.Programs._get
+
+    def get(programs, key, lower):
+        program = compiled(programs, key, lower)
+        return Exhausted(program, when) if key[0] == what else program
+
+    monkeypatch.setattr(planning.Programs, "_get", get)
+
+
+@pytest.mark.parametrize("what", ["init", "segment", "validate"])
+def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(what, tmp_path, monkeypatch):
+    planned, choose = [], planning.choose
+
+    def chosen(*args, **options):
+        planned.append(choose(*args, **options))
+        return planned[-1]
 
     monkeypatch.setattr(planning, "WIDTHS", (8, 8))
-    monkeypatch.setattr(tiles, "_guarded", run_out)
-    found = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "run")
-    assert full == [8, 4]
+    monkeypatch.setattr(planning, "choose", chosen)
+    run_out(monkeypatch, what, when=lambda: bool(planned))
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 3})
+    found = sweep(experiment, TRIALS[:8], directory=tmp_path / "run")
     assert (found.status == "finished").all()
     plans = of(tmp_path / "run", "plan")
     assert [plan["width"] for plan in plans] == [8, 4, 2]
     assert "did not fit" in plans[-1]["why"]
     monkeypatch.undo()
     with jax.default_device(jax.local_devices()[0]):
-        again = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "two", width=2)
+        again = sweep(experiment, TRIALS[:8], directory=tmp_path / "two", width=2)
     np.testing.assert_array_equal(found.valid_loss.values, again.valid_loss.values)
+
+
+def test_a_probe_that_runs_out_of_memory_is_a_width_that_does_not_fit(tmp_path, monkeypatch):
+    run_out(monkeypatch, "segment")
+    with pytest.raises(MemoryError, match=r"4 would not fit in memory: got width=4.*Use a smaller width"):
+        sweep(EXPERIMENT, TRIALS[:4], directory=tmp_path / "run", width=4)
+
+
+def test_another_error_of_a_program_is_not_taken_for_exhaustion(tmp_path, monkeypatch):
+    compiled = planning.Programs._get
+
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(
+        planning.Programs, "_get", lambda own, key, lower: broken if key[0] == "init" else compiled(own, key, lower)
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        sweep(EXPERIMENT, TRIALS[:2], directory=tmp_path / "run", width=2)
 
 
 @pytest.mark.parametrize("pruner", [None, pruning.asha()], ids=["all", "asha"])
