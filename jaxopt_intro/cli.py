@@ -75,6 +75,8 @@ def _sweep(asked: argparse.Namespace) -> int:
     from jaxopt_intro.experiment import describing, files, running
     from jaxopt_intro.models import layers
     from jaxopt_intro.sweeps import pruning, sharding
+    from jaxopt_intro.sweeps.searchers import Searcher
+    from jaxopt_intro.sweeps.space import unique
     from jaxopt_intro.terminal import Terminal
 
     sharding.a_device_for_each_core()
@@ -89,8 +91,8 @@ def _sweep(asked: argparse.Namespace) -> int:
                 "says what was asked. Start another run for other options."
             )
         terminal.device(running.device_description())
-        experiment, trials, replicates, pruner, before = files.resume(Path(asked.path))
-        asked.max_trials = asked.max_trials or before
+        experiment, trials, replicates, pruner, most = files.resume(Path(asked.path), asked.max_trials)
+        asked.max_trials = most
         directory = asked.path
     else:
         tables = options.tables_of(files.read(Path(asked.path)) if asked.path else {}, given, bare=not asked.path)
@@ -100,7 +102,8 @@ def _sweep(asked: argparse.Namespace) -> int:
         replicates, pruner = tables["replicates"], pruning.pruner_of(tables["pruner"]) if tables["pruner"] else None
     if asked.dry_run:
         layers.check_ways(options.ways(asked.convolution))
-        print(describing.describe(experiment, trials, replicates, width=asked.width, pruner=pruner))
+        first = trials if isinstance(trials, Searcher) else unique(trials)[: asked.max_trials]
+        print(describing.describe(experiment, first, replicates, width=asked.width, pruner=pruner))
         return 0
     with terminal:
         try:
@@ -126,7 +129,7 @@ def _sweep(asked: argparse.Namespace) -> int:
 
 def _given(asked: argparse.Namespace) -> dict[str, Any]:
     """The options that were given, by name."""
-    left_out = ("run", "path", "directory", "command")
+    left_out = ("run", "path", "command")
     return {name: value for name, value in vars(asked).items() if value is not None and name not in left_out}
 
 
@@ -329,7 +332,10 @@ def _add_sweep(commands: Any) -> None:
         "--pruner", nargs="+", metavar=("NAME", "NUMBER=VALUE"),
         help="who goes on: hyperband eta=3, asha, median, …; see: jaxopt-intro list pruners",
     )  # fmt: skip
-    run.add_argument("--max-time", type=_seconds, metavar="TIME", help="end for good after 90 (seconds), 15m or 2h")
+    run.add_argument(
+        "--max-time", type=_seconds, metavar="TIME",
+        help="end for good at the first validation after 90 (seconds), 15m or 2h",
+    )  # fmt: skip
     run.add_argument("--max-trials", type=count, metavar="N", help="train at most N trials")
     run.add_argument("--max-failures", type=_natural, metavar="N", help="end for good once more than N have failed")
     run.add_argument(
@@ -358,11 +364,10 @@ def _share(text: str) -> float | int:
 
 def _seconds(text: str) -> float:
     """Seconds, from 90, 90s, 15m or 2h."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    try:
-        return float(text.rstrip("smh")) * units.get(text[-1:], 1.0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}; expected a time such as 90, 15m or 2h") from None
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)([smh]?)", text)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a time above 0, such as 90 (seconds), 15m or 2h")
+    return float(found[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
 
 
 class _Parser(argparse.ArgumentParser):

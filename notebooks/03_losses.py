@@ -15,7 +15,7 @@
 #
 # - to compute the two usual losses by hand, on the lecture's cat, car and frog;
 # - which values a loss must have before training, and other checks that find mistakes early;
-# - to check a gradient by finite differences: with which step, in which precision, and where the check must fail;
+# - to check a gradient by finite differences: with which step, in which precision, and where it says nothing;
 # - what both losses look like as surfaces, and where they push;
 # - when they disagree: about which scores are better, about which examples still matter, and about answers.
 #
@@ -227,10 +227,10 @@ for color, (name, loss) in zip(("C0", "C1"), LOSSES.items(), strict=True):
     axes[1].plot(factors, doubled[name] + penalties, linestyle=":", color=color, label=f"{name} + penalty")
 for value, text in ((C - 1, "$C - 1$"), (np.log(C), r"$\ln C$")):
     axes[0].axhline(value, color="black", linewidth=0.8)
-    axes[0].text(1.0, value, text, va="bottom", ha="right")
+    axes[0].text(1e-5, value * 1.03, text, va="bottom", ha="left")
 axes[0].set(xlabel="standard deviation of random weights", ylabel="mean loss", title="What does an untrained $W$ cost?")
 axes[1].set(xlabel="$c$", ylabel="loss of $c\\,W$", title="Does the loss know how large $W$ is?", ylim=(0, 2.5))
-axes[0].legend()
+axes[0].legend(loc=(0.03, 0.68))
 axes[1].legend()
 plt.show()
 
@@ -331,17 +331,26 @@ assert lowest["float32"][0] > 10 * lowest["float64"][0]
 assert errors["float64"][0] > 10 * lowest["float64"][0], "smaller is not better"
 
 # %% [markdown]
-# The check must fail at a kink. Where a class misses the margin by exactly zero, the hinge loss has the slope 0 on one
-# side and 1 on the other; any slope in between is a subgradient, and the central difference returns the middle. What
-# JAX returns there is a convention. So check gradients at generic points, and where a check fails, look whether a kink
-# is near before looking for a mistake.
+# At a kink the check says nothing. Where a class misses the margin by exactly zero, the hinge loss has the slope 0 on
+# one side and 1 on the other; any slope in between is a subgradient. The central difference returns the middle, and
+# what JAX returns there is a convention: for `jnp.maximum` it is the middle, too, so the check passes; for
+# `jax.nn.relu` it is 0, so the check fails, and nothing is wrong. So check gradients at generic points, and where a
+# check fails, look whether a kink is near before looking for a mistake.
 
 # %%
 kink = jnp.array([0.0, -1.0, -9.0])  # the second class misses the margin by exactly 0
 loss = lambda t: losses.weston_watkins(kink.at[1].add(t), jnp.array(0))  # noqa: E731
 left, right = (abs(float((loss(h) - loss(0.0)) / h)) for h in (-1e-3, 1e-3))
-print(f"slope on the left {left:.2f}, on the right {right:.2f}; JAX says {float(jax.grad(loss)(0.0)):.2f}")
+print(f"slope on the left {left:.2f}, on the right {right:.2f}")
 np.testing.assert_allclose([left, right], [0, 1], atol=1e-3)
+at_kink = {}
+for name, function in {"hinge, by jnp.maximum": loss, "jax.nn.relu": jax.nn.relu}.items():
+    central, by_jax = float((function(1e-3) - function(-1e-3)) / 2e-3), float(jax.grad(function)(0.0))
+    at_kink[name] = abs(central - by_jax)
+    verdict = "the check passes" if at_kink[name] < 1e-3 else "the check fails"
+    print(f"{name:22} central difference {central:.2f}, JAX {by_jax:.2f}: {verdict}")
+assert at_kink["hinge, by jnp.maximum"] < 1e-3
+assert at_kink["jax.nn.relu"] > 0.4
 
 # %% [markdown]
 # `contracts.check_loss` does this for a loss of your own, in float64 and at points away from kinks, and checks more.
@@ -387,22 +396,28 @@ def over_plane(function, values):
 
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+heights = {"hinge": [0.1, 1, 2, 4, 6, 8], "softmax": [0.1, 0.5, 1, 2, 3]}
 for ax, (name, loss) in zip(axes, LOSSES.items(), strict=False):
-    levels = ax.contour(grid, grid, over_plane(loss, grid), levels=[0.1, 1, 2, 4, 6, 8], colors="0.5", linewidths=0.9)
+    levels = ax.contour(grid, grid, over_plane(loss, grid), levels=heights[name], colors="0.5", linewidths=0.9)
     ax.clabel(levels, fontsize=8)
     downhill = -over_plane(jax.grad(loss), coarse)
     long = np.hypot(downhill[..., 1], downhill[..., 2]) > 1e-3
     us, vs = np.meshgrid(coarse, coarse)
     ax.quiver(us[long], vs[long], downhill[..., 1][long], downhill[..., 2][long], color="C0", scale=18, width=0.008)
     ax.plot(us[~long], vs[~long], ".", color="C1", markersize=4)
-    ax.set(xlabel="$u = s_1 - s_0$", ylabel="$v = s_2 - s_0$", title=f"{name}: where does it push?", aspect="equal")
+    ax.set(
+        xlabel="$u = s_1 - s_0$",
+        ylabel="$v = s_2 - s_0$",
+        title=f"{name.capitalize()}: where does it push?",
+        aspect="equal",
+    )
 cut = jnp.stack([jnp.zeros_like(grid), grid], axis=1)
 zeros = jnp.zeros(len(grid), jnp.int32)
 for (name, loss), style in zip(LOSSES.items(), ("-", "--"), strict=True):
     axes[2].plot(grid, loss(cut, zeros), style, label=name)
 axes[2].plot(grid, losses.squared_weston_watkins(cut, zeros), "-.", label="squared hinge")
 axes[2].step(grid, grid > 0, "k:", where="mid", label="wrong answer")
-axes[2].set(xlabel="$u = s_1 - s_0$", ylabel="loss", title="one wrong class", ylim=(0, 5))
+axes[2].set(xlabel="$u = s_1 - s_0$", ylabel="loss", title="What does one wrong class cost?", ylim=(0, 5))
 axes[2].legend(fontsize=8)
 plt.show()
 
@@ -488,7 +503,7 @@ for ax, (name, own) in zip(axes, margins.items(), strict=True):
     ax.hist(np.clip(own, -4, 12), bins=np.linspace(-4, 12, 65), weights=np.full(len(own), 1 / len(own)), color="C0")
     ax.axvline(0, color="black", linestyle="--", linewidth=1)
     ax.axvline(1, color="black", linestyle=":", linewidth=1)
-    ax.set(xlabel="right score minus the best wrong one", title=name)
+    ax.set(xlabel="right score minus the best wrong one", title=name.capitalize())
 axes[0].set_ylabel("share of training images")
 figure.suptitle("Where do the training images come to rest?")
 plt.show()

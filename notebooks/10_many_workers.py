@@ -208,10 +208,11 @@ assert untuned["sgd, hogwild"][-1] > untuned["sgd"][-1], "ages up to 16 are mild
 # %% [markdown]
 # The rate that was best without a delay diverges with one; a rate of its own brings most of the accuracy back. What is
 # left is the price of small steps: the epochs are the same, so a slow rate has got less far. Reads of mixed ages are
-# milder than a fixed age, since half of them are younger.
+# milder than a fixed age, since their mean is half of it.
 #
-# Delay-tolerant algorithms (McMahan and Streeter 2014; Ruder 5.3) do by rule what the tuning did here: the later a
-# gradient, the smaller its step.
+# Downpour's own server runs Adagrad, whose steps shrink with all the gradients that came. Delay-tolerant algorithms
+# (McMahan and Streeter 2014; Ruder 5.3) let it look at those which came in between, while a late gradient was on its
+# way: where they agree with it, as they do along a way that is overshot, the steps get shorter. Exercise 5 has both.
 #
 # ## Local SGD: how rarely may workers talk?
 #
@@ -302,9 +303,9 @@ local = last_accuracy(rare["local_sgd"], "period").max("learning_rate").values
 elastic = last_accuracy(rare["elastic_averaging"], "period", "elasticity").max("learning_rate")
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 ax.plot(PERIODS, local, "o-", label="local_sgd")
-for elasticity, mark, dashes in zip(ELASTICITIES, "sD^", ["--", "-.", ":"], strict=True):
+for elasticity, style in zip(ELASTICITIES, ["C1s--", "C3D-.", "k^:"], strict=True):
     own = elastic.sel(elasticity=elasticity, method="nearest")
-    ax.plot(PERIODS, own, marker=mark, ls=dashes, label=f"elastic_averaging, elasticity {elasticity}")
+    ax.plot(PERIODS, own, style, label=f"elastic_averaging, elasticity {elasticity}")
 ax.set(xscale="log", xticks=PERIODS, xticklabels=PERIODS, xlabel="period (steps)", ylabel="validation accuracy")
 ax.minorticks_off()
 ax.set_title("How rarely may four workers talk to each other?", fontsize="medium")
@@ -346,16 +347,19 @@ plt.show()
 accuracy = last_accuracy(wild, "delay", "density").max("learning_rate")
 means = {density: float(accuracy.sel(density=density, method="nearest").mean()) for density in DENSITIES}
 print("mean accuracy over the ages:", {density: round(mean, 3) for density, mean in means.items()})
-fresh, old = (float(accuracy.sel(delay=delay, method="nearest").mean()) for delay in (0, 16))
-print(f"mean accuracy over the densities: {fresh:.3f} without an age, {old:.3f} with ages up to 16")
 assert means[0.05] < means[1.0], "updates that touch few coordinates get less far in the same number of steps"
-assert old < fresh, "and ages cost"
+for density in DENSITIES:
+    fresh, mixed, old = (float(accuracy.sel(density=density, delay=delay, method="nearest")) for delay in (0, 4, 16))
+    print(f"density {density}: ages up to 4 cost {fresh - mixed:+.3f} in accuracy, ages up to 16 {fresh - old:+.3f}")
+    assert fresh - old > max(0.0, fresh - mixed), "old reads cost at every density, and more than young ones"
+    assert abs(fresh - mixed) < 0.02, "ages up to 4 cost little"
 
 # %% [markdown]
 # What this can show is the price, in updates: an update that writes a twentieth of the coordinates gets less far, and
-# ages cost at every density. What Recht et al. prove is about the gain, in time: where updates are sparse, workers
-# seldom collide, so that many of them finish nearly as many times more updates. This simulation draws which coordinates
-# are written, where sparse data would decide it, and counts no time, so it does not test that theorem.
+# ages up to 16 cost at every density, ages up to 4 little or nothing. What Recht et al. prove is about the gain, in
+# time: where updates are sparse, workers seldom collide, so that many of them finish nearly as many times more updates.
+# This simulation draws which coordinates are written, where sparse data would decide it, and counts no time, so it
+# does not test that theorem.
 #
 # ## Exercises
 #
@@ -431,11 +435,70 @@ assert old < fresh, "and ages cost"
 # <details><summary>Solution 4</summary>
 #
 # ```python
-# ruled = best_rate["sgd"][0] / (1 + np.array(DELAYS))
-# print("best rate over the rule's:", dict(zip(DELAYS, (best_rate["sgd"] / ruled).round(1).tolist(), strict=True)))
-# assert best_rate["sgd"][-1] >= ruled[-1] / 3
+# ratio = best_rate["sgd"] / (best_rate["sgd"][0] / (1 + np.array(DELAYS)))
+# print("best rate over the rule's:", dict(zip(DELAYS, ratio.round(1).tolist(), strict=True)))
+# print(f"one place of the grid is a factor of {RATES[1] / RATES[0]:.1f}")
+# assert ((0.4 < ratio) & (ratio < 2.3)).all()
 # ```
 #
-# Numbers above 1 say that the rule is too careful. The stability bound falls like $1/\tau$, but a best rate is often
-# well below the bound at delay 0, and then need not fall as fast.
+# Above 1 the rule would be too careful, below 1 not careful enough. All ratios are within about one place of the grid,
+# so here the rule is about right: like the stability bound, the best rate falls about as $1/\tau$.
+# </details>
+#
+# **5.** A server gets each gradient $g$ late, taken `delay` updates ago. Downpour's adds $g^2$ to Adagrad's sum $z$ of
+# squares. AdaptiveRevision (McMahan and Streeter 2014) knows the sum $b$ of the gradients that came in between, and
+# adds $g^2 + 2 g b = (g + b)^2 - b^2$. The rate is $\alpha/\sqrt{z'}$, with $z'$ the largest $z$ so far; where it falls
+# from $\eta'$ to $\eta$, the steps of the gradients in $b$ are revised:
+# $\theta \leftarrow \theta - \eta g + (\eta' - \eta)\,b$. Train softmax regression by both. What does a delay cost,
+# with the rate that is best without one, and with a rate of its own?
+#
+# <details><summary>Solution 5</summary>
+#
+# With $b$ set to 0 it is Adagrad. Both sums begin at a small number, so that nothing is divided by 0.
+#
+# ```python
+# x, y = jnp.asarray(images.reshape(len(images), -1) / images.max(), jnp.float32), jnp.asarray(labels)
+# checks = jnp.asarray(COMMON["data"].valid[0].reshape(-1, x.shape[1]) / images.max(), jnp.float32)
+# answers = jnp.asarray(COMMON["data"].valid[1])
+# batches = jnp.asarray(np.stack([np.random.default_rng(i).permutation(len(y))[:32] for i in range(200)]))
+#
+#
+# def loss(weights, x, y):
+#     return jnp.mean(losses.softmax_cross_entropy(x @ weights, y))
+#
+#
+# def loss_after(rate, delay, revising):
+#     def step(carry, rows):
+#         t, weights, total, z, largest, past = carry
+#         past = past.at[t % (LONGEST + 1)].set(jnp.stack([weights, total]))
+#         stale, total_then = past[jnp.maximum(t - delay, 0) % (LONGEST + 1)]
+#         g = jax.grad(loss)(stale, x[rows], y[rows])
+#         b = revising * (total - total_then)
+#         z = z + g * (g + 2 * b)
+#         old_rate, largest = rate / jnp.sqrt(largest), jnp.maximum(largest, z)
+#         new_rate = rate / jnp.sqrt(largest)
+#         weights = weights - new_rate * g + (old_rate - new_rate) * b
+#         return (t + 1, weights, total + g, z, largest, past), None
+#
+#     zero = jnp.zeros((x.shape[1], 10))
+#     start = (0, zero, zero, zero + 1e-4, zero + 1e-4, jnp.zeros((LONGEST + 1, 2, *zero.shape)))
+#     return loss(jax.lax.scan(step, start, batches)[0][1], checks, answers)
+#
+#
+# late_by, of_rates = jnp.array([0, 4, 16]), jnp.asarray(RATES)
+# ended = {
+#     name: np.asarray(jax.jit(jax.vmap(jax.vmap(loss_after, (0, None, None)), (None, 0, None)))(of_rates, late_by, on))
+#     for name, on in [("adagrad", 0.0), ("adaptive revision", 1.0)]
+# }
+# old = {name: values[:, values[0].argmin()] for name, values in ended.items()}
+# for name, values in ended.items():
+#     print(f"{name:18} old rate {old[name].round(3)}, own rate {values.min(axis=1).round(3)}")
+# assert np.isclose(old["adagrad"][0], old["adaptive revision"][0]), "without a delay they are one"
+# assert (old["adaptive revision"][1:] < 0.8 * old["adagrad"][1:]).all()
+# assert ended["adagrad"].min(axis=1)[-1] < ended["adaptive revision"].min(axis=1)[-1], "tuned anew, adagrad is ahead"
+# ```
+#
+# Its gain is at the old rate: knowing what came in between, it loses much less without being tuned anew. It is no gain
+# over tuning: with a rate of its own for the long delay plain Adagrad is ahead, in so few updates. (The paper's delays
+# are of a thousand updates and more.)
 # </details>

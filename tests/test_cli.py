@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxopt_intro
-from jaxopt_intro import cli, journal, options, results
+from jaxopt_intro import Experiment, Space, cli, journal, log_uniform, options, results, sweep
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -59,6 +60,8 @@ MISTAKES = {
     "two searches": (["sweep", "--sobol", "4", "--sampler", "tpe", "--trials", "9"], ["both sobol and sampler"]),
     "a step that is none": ([*SGD, "--quantized", "learning_rate", "0", "1", "0"], ["step=0", "step above 0"]),
     "no spread": ([*SGD, "--normal", "learning_rate", "0", "-1"], ["std=-1", "std above 0"]),
+    "a time of an unknown unit": (["sweep", "--max-time", "10ms"], ["--max-time", "'10ms'", "90 (seconds), 15m or 2h"]),
+    "no time": (["sweep", "--max-time", "0m", "--dry-run"], ["--max-time", "'0m'", "above 0"]),
     "no epochs": (["sweep", "--epochs", "0"], ["--epochs", "got '0'", "at least 1"]),
     "a word for a number": (["sweep", "--batch-size", "big"], ["--batch-size", "got 'big'", "whole number"]),
     "a negative seed": (["sweep", "--seed", "-1"], ["--seed", "got '-1'", "at least 0"]),
@@ -133,11 +136,55 @@ def test_a_mistake_is_one_line_of_the_real_command(tmp_path, words):
 def test_a_run_takes_no_other_options(capsys, finished):
     directory, _ = finished
     before = (directory / "journal.jsonl").read_bytes()
-    code, _, error = run(capsys, "sweep", str(directory), "--epochs", "3")
-    assert code == 2
-    assert "got --epochs with the run" in error
-    assert error.count("\n") == 1
+    for option, value in (("--epochs", "3"), ("--directory", "other")):
+        code, _, error = run(capsys, "sweep", str(directory), option, value)
+        assert code == 2
+        assert f"got {option} with the run" in error
+        assert error.count("\n") == 1
     assert (directory / "journal.jsonl").read_bytes() == before
+
+
+def test_a_dry_run_is_of_as_many_trials_as_the_sweep(capsys):
+    code, out, _ = run(capsys, *SGD, *RATES, "--random", "50", "--max-trials", "3", "--dry-run")
+    assert code == 0
+    assert "3 trials" in out
+    assert "50" not in out
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), (".5m", 30.0), ("2h", 7200.0)])
+def test_a_time_has_a_unit(text, seconds):
+    assert cli._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10ms", "2hs", "m", "", "-1", "nan", "inf", "1e3", "0", "0.0h"])
+def test_a_time_that_is_none_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a time above 0"):
+        cli._seconds(text)
+
+
+def test_more_trials_than_a_limit_let_through_can_be_asked_for_later(capsys, tmp_path):
+    where = str(tmp_path / "run")
+    limited = ["--random", "5", "--max-trials", "2", "--directory", where]
+    assert run(capsys, *SGD, *RATES, *limited)[0] == 0
+    for most in ("3", "9"):
+        assert run(capsys, "sweep", where, "--max-trials", most)[0] == 0
+    found = results.open(where)
+    assert (found.status == "finished").all()
+    drawn = Space(learning_rate=log_uniform(1e-3, 1.0)).random(5)
+    assert found.learning_rate.values.tolist() == [trial.hparams["learning_rate"] for trial in drawn]
+
+
+def test_more_trials_of_a_plain_list_can_be_asked_for_in_python_only(capsys, tmp_path):
+    experiment = Experiment(data="digits", model="linear", optimizer="sgd", batch_size=256, epochs=1)
+    trials = list(Space(learning_rate=log_uniform(1e-3, 1.0)).random(3))
+    sweep(experiment, trials, directory=tmp_path / "run", width=2, max_trials=1)
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    code, _, error = run(capsys, "sweep", str(tmp_path / "run"), "--max-trials", "2")
+    assert code == 2
+    assert "got max_trials=2 for the run" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+    assert sweep(experiment, trials, directory=tmp_path / "run", max_trials=2).sizes["trial"] == 2
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ import optax
 import pytest
 from flax import linen, nnx
 
-from jaxopt_intro import Experiment, Space, choice, data, load_model, losses, models, sweep
+from jaxopt_intro import Experiment, Space, adaptive, choice, data, journal, load_model, losses, models, sweep
 from jaxopt_intro.distributions import integer, log_uniform, uniform
 from jaxopt_intro.experiment import files
 from jaxopt_intro.experiment.asking import from_mapping, to_mapping
@@ -354,10 +354,13 @@ def test_another_experiment_in_the_same_directory_is_refused_and_changes_nothing
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
-def test_another_width_in_the_same_directory_is_refused(tmp_path):
-    sweep(EXPERIMENT, TWO, directory=tmp_path / "run", width=2)
+@pytest.mark.parametrize("make", [RATES.grid, lambda n: adaptive(RATES, trials=4)], ids=["grid", "search"])
+def test_another_width_in_the_same_directory_is_refused_and_changes_nothing(tmp_path, make):
+    sweep(EXPERIMENT, make(2), directory=tmp_path / "run", width=2)
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
     with pytest.raises(ValueError, match="got width=3, but this run's is 2"):
-        sweep(EXPERIMENT, RATES.grid(3), directory=tmp_path / "run", width=3)
+        sweep(EXPERIMENT, make(3), directory=tmp_path / "run", width=3)
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
 
 
 def test_a_run_that_is_being_written_is_refused(tmp_path):
@@ -375,6 +378,76 @@ def test_a_new_run_gets_a_directory_of_its_own(tmp_path, monkeypatch):
     runs = [Path(sweep(EXPERIMENT, TWO, width=2).attrs["run"]) for _ in range(2)]
     assert len(set(runs)) == 2
     assert all(run.parent == Path("runs") and run.name.endswith(("-arrays", "-arrays-2")) for run in runs)
+
+
+# -- searchers -------------------------------------------------------------------------------------------------
+
+SEARCHED = Space(learning_rate=log_uniform(1e-3, 1.0), optimizer=choice(["sgd", "adam"]))
+
+
+def asks(directory):
+    return [(ask["count"], ask["trials"]) for ask in of(directory, "ask")]
+
+
+def test_a_search_with_a_limit_goes_on_under_a_larger_one_and_a_smaller_one_is_refused(tmp_path):
+    pytest.importorskip("optuna")
+
+    def go(most):
+        return sweep(EXPERIMENT, adaptive(SEARCHED, trials=20), directory=tmp_path / "run", width=4, max_trials=most)
+
+    assert go(7).sizes["trial"] == 7
+    first = asks(tmp_path / "run")
+    assert [count for count, _ in first] == [7, 2]
+    found = go(12)
+    assert found.sizes["trial"] == 12
+    assert (found.status == "finished").all()
+    assert asks(tmp_path / "run")[:2] == first
+    before = (tmp_path / "run" / "journal.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="got max_trials=5 for a search that has been asked for 12 trials already"):
+        go(5)
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() == before
+
+
+def test_the_same_searcher_goes_on_after_an_interrupt_and_searches_anew_elsewhere(tmp_path):
+    """As a notebook's cell that is run again does it."""
+    pytest.importorskip("optuna")
+    searcher, calls = adaptive(SEARCHED, trials=12), []
+
+    def interrupted(record):
+        calls.append(record["type"])
+        if calls.count("ask") == 2:
+            raise KeyboardInterrupt
+
+    def go(name, listener=None):
+        return sweep(EXPERIMENT, searcher, directory=tmp_path / name, width=4, listener=listener)
+
+    with pytest.raises(KeyboardInterrupt):
+        go("run", interrupted)
+    found, other = go("run"), go("other")
+    assert (found.status == "finished").all()
+    assert found.trial.values.tolist() == other.trial.values.tolist()
+    assert asks(tmp_path / "run") == asks(tmp_path / "other")
+
+
+def test_a_batch_of_a_searcher_is_one_program_also_where_numbers_are_compiled(tmp_path):
+    pytest.importorskip("optuna")
+    space = Space(learning_rate=log_uniform(1e-3, 1.0), width=integer(2, 20))
+    sweep(experiment(model=Net), adaptive(space, trials=10), directory=tmp_path / "run", width=4)
+    groups = {trial["trial"]: trial["group"] for trial in of(tmp_path / "run", "trial")}
+    assert [len({groups[trial] for trial in trials}) for _, trials in asks(tmp_path / "run")] == [1, 1]
+
+
+def test_a_searcher_that_searches_otherwise_than_before_is_refused(tmp_path):
+    pytest.importorskip("optuna")
+
+    def go(searcher):
+        return sweep(EXPERIMENT, searcher, directory=tmp_path / "run", width=4, max_trials=4)
+
+    go(adaptive(SEARCHED, trials=20))
+    other = adaptive(SEARCHED, trials=20, seed=1)._replace(asked=adaptive(SEARCHED, trials=20).asked)
+    with pytest.raises(ValueError, match=r"asked again for what the journal has, and got 4 trials, not \w+;"):
+        go(other)
+    assert sum(r["type"] == "trial" for r in journal.read(tmp_path / "run")) == 4
 
 
 # -- experiment files ------------------------------------------------------------------------------------------

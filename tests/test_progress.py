@@ -87,6 +87,13 @@ def test_the_lines_say_what_failed_and_how_long():
     ]
 
 
+def test_validations_that_count_steps_are_no_epochs():
+    now = advance(
+        Progress(), [{**RUN, "experiment": {"epochs": 40, "validate_every": 64}}, asked("a"), epoch(10, {"a": 0.5})]
+    )
+    assert "epochs" not in lines(now)[0]
+
+
 def test_steps_have_no_epochs_to_count_and_nothing_is_nothing():
     now = advance(Progress(), [{**RUN, "experiment": {"epochs": 5, "steps": 70}}, asked("a"), epoch(1, {"a": 0.5})])
     assert (now.epochs, now.share, now.remaining) == (None, 0.0, None)

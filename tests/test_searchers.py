@@ -82,6 +82,27 @@ def test_what_is_learned_is_better_than_chance(sampler):
     assert found > chance
 
 
+@pytest.mark.parametrize("sampler", ["cmaes", "nsgaii", "nsgaiii"])
+def test_pruned_trials_teach_as_much_as_finished_ones_where_optuna_would_not_look_at_them(sampler):
+    space = Space(learning_rate=log_uniform(1e-5, 10.0), l2=log_uniform(1e-6, 1.0))
+
+    def loss(trial):
+        return abs(math.log10(trial.hparams["learning_rate"]) + 3) + abs(math.log10(trial.hparams["l2"]) + 2)
+
+    def batches(seed, status_of_most):
+        searcher, means = adaptive(space, sampler, trials=64, seed=seed), []
+        while batch := searcher.ask(8):
+            losses = [loss(trial) for trial in batch]
+            ends = ["finished" if value == min(losses) else status_of_most for value in losses]
+            searcher.tell([Told(t, end, -value) for t, end, value in zip(batch, ends, losses, strict=True)])
+            means.append(np.mean(losses))
+        return means
+
+    pruned = [batches(seed, "pruned") for seed in range(3)]
+    assert pruned == [batches(seed, "finished") for seed in range(3)]
+    assert np.mean([means[-1] for means in pruned]) < 0.7 * np.mean([means[0] for means in pruned])
+
+
 def test_better_options_are_asked_more_often():
     space = Space(learning_rate=log_uniform(1e-5, 10.0), optimizer=choice(["adam", "sgd", "a", "b", "c", "d"]))
 
@@ -159,6 +180,20 @@ def test_trials_that_were_never_asked_teach_too(sampler):
     assert near[True] > near[False]
 
 
+@pytest.mark.parametrize("sampler", FAST)
+def test_a_searcher_begins_anew_with_what_it_was_told_before_it_was_asked(sampler):
+    space = Space(learning_rate=log_uniform(1e-5, 10.0), optimizer=choice(["adam", "sgd"]))
+    searcher = adaptive(space, sampler, trials=30)
+    searcher.tell([Told(trial, "finished", score(trial)) for trial in space.random(20, seed=9)])
+    first = searched(searcher, 8)
+    assert sum(map(len, first)) == 30
+    assert searcher.ask(8) == []
+    searcher.begin(())
+    assert searched(searcher, 8) == first
+    if sampler in ("tpe", "cmaes"):  # the others take no notice of trials that they did not ask for
+        assert searched(adaptive(space, sampler, trials=30), 8) != first
+
+
 def test_a_trial_that_was_told_is_not_asked():
     space = Space(n=integer(1, 6), l2=0.5)
     searcher = adaptive(space, trials=20)
@@ -178,6 +213,35 @@ def test_a_space_of_choices_alone_is_asked_until_it_is_used_up(sampler):
     batches = searched(adaptive(space, sampler, trials=50), 4, lambda trial: float(trial.choices["width"]))
     assert [len(batch) for batch in batches] == [1] * 12
     assert len({tuple(batch[0].labels.items()) for batch in batches}) == 12
+
+
+@pytest.mark.parametrize(("options", "trials"), [(10, 20), (4, 20), (2, 9), (3, 33), (8, 80), (1, 13)])
+def test_no_program_is_made_for_a_few_trials(options, trials):
+    space = Space(learning_rate=log_uniform(1e-3, 1.0), optimizer=choice(list("abcdefghij"[:options])))
+    batches = searched(adaptive(space, trials=trials), 8, lambda trial: -trial.hparams["learning_rate"])
+    assert sum(map(len, batches)) == trials
+    assert min(map(len, batches)) >= 4
+
+
+@pytest.mark.parametrize("sampler", FAST)
+def test_trials_of_a_batch_share_the_numbers_that_are_compiled(sampler):
+    numbers = {"adam.b1": integer(1, 3), "width": integer(3, 40), "learning_rate": log_uniform(1e-3, 1.0)}
+    searcher = adaptive(Space(numbers, optimizer=choice(["adam", "sgd"])), sampler, trials=60)
+    searcher.begin(["width", "adam.b1"])
+    batches = searched(searcher, 8, lambda trial: -trial.hparams["width"])
+    assert sum(map(len, batches)) == 60
+    assert min(map(len, batches)) >= 4
+    shared = [{(t.hparams["width"], t.hparams.get("adam.b1"), t.labels["optimizer"]) for t in b} for b in batches]
+    assert [len(programs) for programs in shared] == [1] * len(batches)
+    assert len(set().union(*shared)) >= 5
+    assert len({trial.hparams["learning_rate"] for batch in batches for trial in batch}) > 30
+
+
+def test_numbers_that_are_all_compiled_are_a_batch_each():
+    searcher = adaptive(Space(width=integer(3, 6), l2=0.1), trials=20)
+    searcher.begin(["width", "l2"])
+    batches = searched(searcher, 8, lambda trial: -trial.hparams["width"])
+    assert [len(batch) for batch in batches] == [1] * 4
 
 
 def test_an_early_batch_leaves_budget_to_learn_with():

@@ -36,7 +36,7 @@ from jaxopt_intro.distributions import KINDS
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping, to_mapping
 from jaxopt_intro.sweeps.pruning import Pruner, pruner_of
 from jaxopt_intro.sweeps.searchers import Searcher, adaptive
-from jaxopt_intro.sweeps.space import Space, Trial, Trials
+from jaxopt_intro.sweeps.space import Space, Trial, Trials, unique
 
 NAME = "experiment.toml"
 SEARCHES = ("points", "random", "sobol", "halton", "sampler")
@@ -151,11 +151,15 @@ def trials_of(space: Space, search: Mapping[str, Any]) -> Trials | Searcher:
     return draw(search[kind], seed=seed)
 
 
-def resume(run: Path) -> Asked:
+def resume(run: Path, max_trials: int | None = None) -> Asked:
     """Reads from a run what was asked of it, so that it can go on.
 
+    Args:
+        run: Its directory.
+        max_trials: Another limit than it had; None: the same.
+
     Raises:
-        ValueError: Its data or parts were in memory only.
+        ValueError: Its data or parts were in memory only, or the trials that the limit would let through.
         FileNotFoundError: The directory is no run.
     """
     records = journal.read(run)
@@ -180,11 +184,20 @@ def resume(run: Path) -> Asked:
             trials.append(Trial(dict(record["hparams"]), choices, dict(record["choices"])))
             replicates = max(replicates, len(record["seeds"]))
     search, pruner = started.get("search") or {}, started.get("pruner")
-    every: list[Trial] | Searcher = trials
-    if "sampler" in search.get("search", {}):
-        every = trials_of(space_of(search), search["search"])
-    prunes, most = pruner_of(pruner) if pruner else None, started.get("max_trials")
-    return Asked(from_mapping(fields), every, replicates, prunes, most)
+    before = started.get("max_trials")
+    every: list[Trial] | Searcher = Trials(trials, search) if search else trials
+    if search and (before or adaptive_search):
+        asked = trials_of(space_of(search), search["search"])
+        # A limit left trials out, of which there are no records: a larger one may ask for them.
+        every = asked if isinstance(asked, Searcher) else Trials(unique([*trials, *asked]), search)
+    elif before and max_trials and max_trials > max(before, len(trials)):
+        raise ValueError(
+            f"got max_trials={max_trials} for the run {str(run)!r}, which had max_trials={before} and a plain list of "
+            "trials, whose others were not written down; expected no more. Go on with them in Python: call sweep again "
+            "with all trials and the same directory."
+        )
+    prunes = pruner_of(pruner) if pruner else None
+    return Asked(from_mapping(fields), every, replicates, prunes, max_trials or before)
 
 
 def _distribution(name: str, value: Any) -> Any:

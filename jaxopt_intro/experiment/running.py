@@ -66,13 +66,13 @@ def sweep(
     Args:
         experiment: What all trials have in common.
         trials: From `Space.grid`, `Space.random` and the like; repeated ones are trained once. Or a `Searcher`, such as
-            `searchers.adaptive(space, "tpe", trials=200)`, which is asked again and again as trials end.
+            `searchers.adaptive(space, "tpe", trials=200)`, which begins anew, and is asked for more as trials end.
         replicates: How many seeds each trial is trained with.
         directory: The run's directory; None makes one under `runs/`.
         pruner: Says which trials go on, such as `pruning.hyperband()`; None: all do. Those that go on keep their
             weights and optimizer states; the others end as pruned, with the reason.
-        max_time: After so many seconds the sweep ends; trials that are not through end as pruned. They count by their
-            best validation until then.
+        max_time: The sweep ends at the first validation after so many seconds; trials that are not through then end as
+            pruned. They count by their best validation until then.
         max_trials: At most so many of the trials are trained, the first ones.
         max_failures: Once more than so many members (trials times seeds) have failed, the sweep ends.
         width: How many trials run side by side on a device; None measures. Results are bitwise reproducible for equal
@@ -129,12 +129,15 @@ def sweep(
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
         checking.judged(objective, pruner, dataset, programs_there, likely, at_the_ends)
         checking.roomy(width, likely)
+        search.begin({name for staged in staged_ends for name in staged.fixed})
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
         session = Session(directory, writer, past, listener, limits=limits)
+        searching.check_limit(max_trials, session.asks)
+        _same_width(width, session.plans, None if search else [group.id for group in groups])
         with session.signals(), executables.kept_on_disk():
             listener({"type": "directory", "path": str(directory)})
             cited = search.space.ends() if search else every
@@ -145,7 +148,7 @@ def sweep(
             session.emit({**record, "pruner": asked.get("pruner"), "search": of_search, **(about or {})})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
-            job = _job(experiment, dataset, groups, past, objective, direction, width)
+            job = _job(experiment, dataset, groups, objective, direction, width)
             job = job._replace(convolutions=convolutions, pruner=pruner, likely=likely)
             if more is not None:
                 sign = 1.0 if direction == "max" else -1.0
@@ -245,6 +248,17 @@ def _same_experiment(
         )
 
 
+def _same_width(width: int | None, plans: Mapping[str, dict[str, Any]], groups: Sequence[str] | None) -> None:
+    """Refuses another width than that of groups that have one; None are all groups: a searcher asks for them again."""
+    own = [plans[group]["width"] for group in (plans if groups is None else groups) if group in plans]
+    other = next((frozen for frozen in own if width is not None and frozen != width), None)
+    if other is not None:
+        raise ValueError(
+            f"got width={width}, but this run's is {other} and frozen; expected the same, so that results stay bitwise "
+            "equal. Leave width out."
+        )
+
+
 def run_record(
     experiment: Experiment, dataset: Dataset, objective: str, direction: str, trials: Sequence[Trial] = ()
 ) -> dict[str, Any]:
@@ -297,17 +311,10 @@ def _job(
     experiment: Experiment,
     dataset: Dataset,
     groups: list[Group],
-    past: list[dict[str, Any]],
     objective: str,
     direction: str,
     width: int | None,
 ) -> Job:
-    frozen = {r["group"]: r["width"] for r in past if r["type"] == "plan"}
-    if width is not None and any(frozen.get(group.id, width) != width for group in groups):
-        raise ValueError(
-            f"got width={width}, but this run's is {next(iter(frozen.values()))} and frozen; expected the same, so "
-            "that results stay bitwise equal. Leave width out."
-        )
     return Job(
         groups,
         dataset.train,

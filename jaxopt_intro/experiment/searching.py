@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Asked:
         most: int | None,
     ):
         self._searcher, self._experiment, self._dataset = searcher, experiment, dataset
-        self._replicates, self._left = replicates, most
+        self._replicates, self._most, self._count = replicates, most, 0
         self._known = grouping.Known({}, {})
         self._trials: dict[str, Trial] = {}
         self.staged: list[Staged] = []
@@ -61,24 +62,27 @@ class Asked:
         trials = self._searcher.asked.get("search", {}).get("trials", BATCHES * MOST)
         batch = min(max(-(-trials // BATCHES), FEWEST), MOST, trials)
 
-        def ask(count: int) -> list[Group]:
+        def ask(count: int, before: Sequence[str] | None) -> list[Group]:
             groups, new = self.ask(count)
+            if before is not None:
+                _check_again(before, {m.trial for group in groups for m in group.members})
             write(new, groups)
             return groups
 
         def tell(trials: Sequence[str]) -> None:
             self._searcher.tell([self._told(trial, session, sign) for trial in trials])
 
-        return Source(ask, tell, batch)
+        def count() -> int:
+            return batch if self._most is None else min(batch, max(0, self._most - self._count))
+
+        return Source(ask, tell, batch, count)
 
     def ask(self, count: int) -> tuple[list[Group], list[Staged]]:
         """Asks for more trials and stages them."""
-        count = count if self._left is None else min(count, self._left)
-        trials = list(self._searcher.ask(count)) if count else []
+        trials = list(self._searcher.ask(count))
         if not trials:
             return [], []
-        if self._left is not None:
-            self._left -= len(trials)
+        self._count += len(trials)
         found, programs = grouping.stage(self._experiment, self._dataset, trials, self._known)
         new = [s for s in found if s.id not in self._trials]
         self._trials |= {s.id: s.trial for s in new}
@@ -100,3 +104,28 @@ class Asked:
         # A score that was read from the journal is the shortest text of its float32, another float64.
         value = sign * float(np.mean([np.float64(np.float32(score)) for score in scores])) if known else None
         return Told(self._trials[trial], status if known or status != "finished" else "failed", value)
+
+
+def check_limit(most: int | None, asks: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses to want fewer trials than a searcher was asked for before: a resumed search asks again for all of them.
+
+    Raises:
+        ValueError: They are fewer.
+    """
+    known = sum(len(ask["trials"]) for ask in asks)
+    if most is not None and most < known:
+        raise ValueError(
+            f"got max_trials={most} for a search that has been asked for {known} trials already; expected at least "
+            f"{known}, since it learns from all of them. Leave max_trials out, or give another directory."
+        )
+
+
+def _check_again(before: Sequence[str], now: set[str]) -> None:
+    """Refuses to go on with a searcher that gives other trials for the same ask: all it learnt was of the journal's."""
+    missing = next((trial for trial in before if trial not in now), None)
+    if missing is not None or len(before) < len(now):
+        raise ValueError(
+            f"the run's searcher was asked again for what the journal has, and got {len(now)} trials, "
+            f"{f'not {missing}' if missing else 'more than then'}; expected the same {len(before)}. Another version of "
+            "jaxopt_intro or Optuna may search otherwise: use those that began the run, or give another directory."
+        )

@@ -16,7 +16,7 @@ class Progress(NamedTuple):
     Attributes:
         objective: What decides.
         direction: "max" or "min".
-        epochs: How many each member was asked for; None where the run counts steps.
+        epochs: How many each member was asked for; None where the run, or its validations, count steps.
         trials: The settings of every trial, as they read.
         done: The epochs that every asked member has done.
         best: The best value of every member that has one.
@@ -111,7 +111,7 @@ def _begun(progress: Progress, record: Mapping[str, Any]) -> Progress:
     return progress._replace(
         objective=objective.get("name", "objective"),
         direction=objective.get("direction", "max"),
-        epochs=None if asked.get("steps") else asked.get("epochs"),
+        epochs=None if asked.get("steps") or asked.get("validate_every") else asked.get("epochs"),
         session=(progress.seconds, progress.share),
         receipt=False,
     )

@@ -83,7 +83,7 @@ class Engine:
         self._field.add(self._job.groups, self._ended)
         if source := self._job.source:
             for asked in session.asks:
-                self._ask(source, asked["count"], asked["told"])
+                self._ask(source, asked["count"], asked["told"], asked["trials"])
         ended = [pair for pair in self._field.members if pair in self._ended]
         session.finished = session.finished_before = len(ended)
         session.done = sum(len(self._field.group_of(trial).rounds) for trial, _ in ended)
@@ -283,10 +283,10 @@ class Engine:
         if self._exhausted or self._job.source is None:
             return False
         self._session.flush()
-        count = self._job.source.batch  # the same in any process: a resumed search asks again
+        count = self._job.source.count()  # a resumed search asks again for as many
         ended = dict.fromkeys(trial for trial, _ in self._session.ended if trial not in self._told)
         told = [trial for trial in ended if self._field.knows(trial) and self._field.over(trial)]
-        groups = self._ask(self._job.source, count, told)
+        groups = self._ask(self._job.source, count, told) if count else []
         if not groups:
             self._exhausted = True
             return False
@@ -296,10 +296,10 @@ class Engine:
         self._enter()
         return True
 
-    def _ask(self, source: Source, count: int, told: Sequence[str]) -> list[Group]:
+    def _ask(self, source: Source, count: int, told: Sequence[str], before: Sequence[str] | None = None) -> list[Group]:
         source.tell(told)
         self._told.update(told)
-        groups = source.ask(count)
+        groups = source.ask(count, before)
         self._field.add(groups, self._ended)
         self._asks += 1
         self._count()

@@ -74,14 +74,17 @@ class Source(NamedTuple):
     """Where members come from that are not known at the start.
 
     Attributes:
-        ask: `count -> groups` with up to so many new trials as members, which share one program; none: no more come.
+        ask: `(count, before) -> groups` with up to so many new trials as members, which share one program; none: no
+            more come. `before` are the ids that an earlier session got for the same ask, or None.
         tell: Told the ids of trials that have ended, each once.
-        batch: How many trials are asked for at a time.
+        batch: How many trials are asked for at a time, at most.
+        count: How many to ask for now; 0 once there are as many as are wanted.
     """
 
-    ask: Callable[[int], list[Group]]
+    ask: Callable[[int, Sequence[str] | None], list[Group]]
     tell: Callable[[Sequence[str]], None]
     batch: int
+    count: Callable[[], int]
 
 
 class Job(NamedTuple):

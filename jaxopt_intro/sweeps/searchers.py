@@ -8,6 +8,7 @@ Which combination a batch has is decided by a study over the choices alone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -15,7 +16,7 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[tuple[tuple[str, float], ...], Labels]
 TRIED_FIRST = 10  # so many combinations get a batch each before what they gave decides, for half of the budget at most
+FEWEST = 4  # trials of a batch, half of the smallest that a sweep asks for: fewer would leave a program's lanes empty
 REDRAWS = 8  # of the sampler, and after that as many times as many by chance, for a trial that was not asked before
 
 
@@ -58,12 +60,16 @@ class Searcher(NamedTuple):
         tell: Takes how trials ended, in any order, also of trials that were never asked.
         asked: `numbers`, `choices` and `search` as plain values, as `Trials.asked`.
         space: What may be tried, for a description before the sweep.
+        begin: Forgets what was asked, and what was told since the first ask: a sweep begins with it, so that the same
+            searcher can be given to a second one, or to the same again. Takes the names of numbers that are compiled:
+            trials of one batch then share them too.
     """
 
     ask: Callable[[int], Trials]
     tell: Callable[[Sequence[Told]], None]
     asked: Mapping[str, Any]
     space: Space
+    begin: Callable[[Collection[str]], None]
 
 
 class Sampler(NamedTuple):
@@ -73,16 +79,21 @@ class Sampler(NamedTuple):
         make: `(optuna.samplers, seed, batch) -> sampler`; a generation is a batch, so that none of it is wasted.
         needs: Packages beside Optuna.
         learns: Whether values change what is asked; then they also choose among the options.
+        ranks_pruned: Whether it knows pruned trials, as worse than all others; those that do not know them are told of
+            complete ones with the values that they had, or else would learn from the few that no pruner ended.
     """
 
     make: Callable[[Any, int, int], Any]
     needs: tuple[str, ...] = ()
     learns: bool = True
+    ranks_pruned: bool = False
 
 
 # Not here: Optuna's grid and brute force, which `Space.grid` is.
 SAMPLERS = {
-    "tpe": Sampler(lambda s, seed, _: s.TPESampler(seed=seed, multivariate=True, constant_liar=True)),
+    "tpe": Sampler(
+        lambda s, seed, _: s.TPESampler(seed=seed, multivariate=True, constant_liar=True), ranks_pruned=True
+    ),
     "gp": Sampler(lambda s, seed, _: s.GPSampler(seed=seed), needs=("scipy", "torch")),
     "cmaes": Sampler(lambda s, seed, batch: s.CmaEsSampler(seed=seed, popsize=max(4, batch)), needs=("cmaes",)),
     "nsgaii": Sampler(lambda s, seed, batch: s.NSGAIISampler(seed=seed, population_size=max(4, batch))),
@@ -96,7 +107,7 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0) 
     """Returns a searcher that learns from the trials that have ended where to look next.
 
     The same asks and tells give the same trials, in any process. First each of up to 10 combinations of options gets a
-    batch, for at most half of the budget; then the better ones get more. No trial is asked twice.
+    batch, of 4 trials at least, for at most half of the budget; then the better ones get more. No trial is asked twice.
 
     Args:
         space: What may be tried. Normal distributions are seen between their 0.1 % and 99.9 % quantiles.
@@ -127,8 +138,8 @@ def adaptive(space: Space, sampler: str = "tpe", *, trials: int, seed: int = 0) 
             extra = "torch" if package == "torch" else '"jaxopt_intro[optuna]"'
             raise ValueError(f"sampler {sampler!r}: got no package {package}; expected it. pip install {extra}")
     asked = {**space.asked(), "search": {"sampler": sampler, "trials": trials, "seed": seed}}
-    studies = _Studies(space, sampler, trials, seed)
-    return Searcher(lambda most: Trials(studies.ask(most), asked), studies.tell, asked, space)
+    search = _Search(functools.partial(_Studies, space, sampler, trials, seed))
+    return Searcher(lambda most: Trials(search.ask(most), asked), search.tell, asked, space, search.begin)
 
 
 def optuna_distributions(space: Space) -> dict[str, Any]:
@@ -155,14 +166,38 @@ def _optuna_distribution(distribution: Distribution) -> Any:
     return FloatDistribution(distribution.low, distribution.last, log=distribution.kind == "log_uniform", step=step)
 
 
+class _Search:
+    """Studies that can begin anew."""
+
+    def __init__(self, make: Callable[[Collection[str]], _Studies]):
+        self._make, self._studies = make, make(())
+        self._before: list[Told] = []  # told before the first ask
+        self._begun = False
+
+    def begin(self, compiled: Collection[str]) -> None:
+        self._studies, self._begun = self._make(compiled), False
+        self._studies.tell(self._before)
+
+    def ask(self, most: int) -> list[Trial]:
+        self._begun = True
+        return self._studies.ask(most)
+
+    def tell(self, told: Sequence[Told]) -> None:
+        self._studies.tell(told)
+        self._before += () if self._begun else told
+
+
 class _Studies:
     """The studies of one search, and what was asked of them."""
 
-    def __init__(self, space: Space, sampler: str, trials: int, seed: int):
+    def __init__(self, space: Space, sampler: str, trials: int, seed: int, compiled: Collection[str]):
         self.space, self.sampler, self.seed = space, SAMPLERS[sampler], seed
-        self.left = trials
-        self.first = _some_combinations(space, random.Random(_seed(seed, "first")))
-        self.most_first = max(1, trials // (2 * len(self.first)))
+        self.compiled = {name for name in compiled if name in _swept(space.numbers)}
+        self.left, half = trials, trials // 2
+        first = max(1, min(TRIED_FIRST, half // FEWEST))  # batches: more than combinations where their programs differ
+        found = _some_combinations(space, random.Random(_seed(seed, "first")), first)
+        self.first = list(itertools.islice(itertools.cycle(found), first)) if self.compiled else found
+        self.most_first = max(1, half // len(self.first))
         self.chance = random.Random(_seed(seed, "chance"))
         self.studies: dict[Labels, Study] = {}
         self.asked: set[Labels] = set()  # combinations whose study has its own sampler
@@ -179,8 +214,11 @@ class _Studies:
         if not isinstance(most, int) or most < 1:
             raise ValueError(f"ask: got {most!r} trials; expected a whole number of at least 1.")
         batch: list[Trial] = []
+        most = min(most, self.left)
+        if 0 < self.left - most < FEWEST <= self.left - FEWEST:
+            most = self.left - FEWEST  # leaves enough for a last batch
         with _quiet():
-            for labels, size in self._combinations(min(most, self.left)):
+            for labels, size in self._combinations(most):
                 batch = self._batch(labels, size)
                 if batch:
                     break
@@ -218,18 +256,27 @@ class _Studies:
             self.asked.add(_frozen(labels))
             seed = _seed(self.seed, repr(_frozen(labels)))
             study.sampler = self.sampler.make(importlib.import_module("optuna.samplers"), seed, size)
-        drawn = (self._draw(study, labels) for _ in range(size))
-        return list(itertools.takewhile(lambda trial: trial is not None, drawn))  # type: ignore[arg-type]
+        batch: list[Trial] = []
+        while len(batch) < size:
+            first = batch[0].hparams if batch else {}
+            trial = self._draw(study, labels, {name: first[name] for name in first if name in self.compiled})
+            if trial is None:
+                break
+            batch.append(trial)
+        return batch
 
-    def _draw(self, study: Study, labels: dict[str, str]) -> Trial | None:
+    def _draw(self, study: Study, labels: dict[str, str], shared: Mapping[str, float]) -> Trial | None:
         """A trial that is not known: of the sampler, or where that has none, by chance; None where there is none."""
         numbers = {n: self.space.numbers[n] for n in self.space.names(labels)}
         swept = _swept(numbers)
-        for attempt in range(9 * REDRAWS if swept else 1):
+        free = {n: d for n, d in swept.items() if n not in shared}
+        attempts = 9 * REDRAWS if free else int(not shared)  # without free numbers there is one trial, or it is known
+        for attempt in range(attempts):
+            given = dict(shared)
             if attempt >= REDRAWS:
-                places = {n: np.array([self.chance.random()]) for n in swept}
-                by_chance = {n: distributions.quantile(d, places[n])[0] for n, d in swept.items()}
-                study.enqueue_trial(_inside(swept, by_chance))
+                given |= {n: distributions.quantile(d, np.array([self.chance.random()]))[0] for n, d in free.items()}
+            if given:
+                study.enqueue_trial(_inside({n: swept[n] for n in given}, given))
             drawn = study.ask({n: _optuna_distribution(d) for n, d in swept.items()})
             trial = self.space.trial(
                 {n: distributions.exact(d, drawn.params.get(n, d.low)) for n, d in numbers.items()}, labels
@@ -246,21 +293,24 @@ class _Studies:
 
         states, key = _states(), _key(told.trial)
         self.known.add(key)
-        final = value if state == states.COMPLETE else None
+        as_complete = state == states.PRUNED and value is not None and not self.sampler.ranks_pruned
+        own_state = states.COMPLETE if as_complete else state
+        final = value if own_state == states.COMPLETE else None
+        reported = {1: value} if own_state == states.PRUNED and value is not None else {}
         if key in self.open:
             study, asked = self.open.pop(key)
-            if state == states.PRUNED and value is not None:
-                asked.report(value, step=1)
-            study.tell(asked, final, state=state)
+            for step, reached in reported.items():
+                asked.report(reached, step)
+            study.tell(asked, final, state=own_state)
         else:
             own = {n: _optuna_distribution(self.space.numbers[n]) for n in numbers}
-            reported = {1: value} if state == states.PRUNED and value is not None else {}
             found = create_trial(
-                state=state, value=final, params=numbers, distributions=own, intermediate_values=reported
+                state=own_state, value=final, params=numbers, distributions=own, intermediate_values=reported
             )
             self._study(told.trial.labels).add_trial(found)
         # Of options whose trials fail the study over the choices has to know: pruned trials are its worst.
         over = states.PRUNED if state == states.FAIL else state
+        final = value if over == states.COMPLETE else None
         labels = {name: told.trial.labels[name] for name in self.space.choices}
         self.over_choices.add_trial(
             create_trial(state=over, value=final, params=labels, distributions=_categories(self.space))
