@@ -83,7 +83,7 @@ def _sweep(asked: argparse.Namespace) -> int:
     given, directory = _given(asked), asked.directory
     terminal = Terminal()
     if asked.path and Path(asked.path).is_dir():
-        taken = ("width", "convolution", "dry_run", "max_time", "max_trials", "max_failures")
+        taken = ("width", "convolution", "dry_run", "max_time", "max_trials", "max_failures", "no_test")
         refused = [name for name in given if name not in taken]
         if refused:
             raise ValueError(
@@ -118,6 +118,7 @@ def _sweep(asked: argparse.Namespace) -> int:
                 max_failures=asked.max_failures,
                 width=asked.width,
                 convolutions=options.ways(asked.convolution),
+                test=not asked.no_test,
                 listener=terminal.listen,
             )
         except KeyboardInterrupt:
@@ -337,6 +338,9 @@ def _add_sweep(commands: Any) -> None:
     )  # fmt: skip
     run.add_argument("--max-trials", type=count, metavar="N", help="train at most N trials")
     run.add_argument("--max-failures", type=_natural, metavar="N", help="end for good once more than N have failed")
+    run.add_argument(
+        "--no-test", action="store_const", const=True, help="leave the test split to: jaxopt-intro finalists RUN"
+    )
     run.add_argument("--keep", type=count, metavar="K", help="how many trials' weights are kept (10)")
     run.add_argument("--width", type=count, metavar="W", help="trials side by side on a device (measured)")
     run.add_argument(

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxopt_intro.routing import own_name, qualified_name
 
+_MOST_STEPS = 2**53
 _TAIL = 1e-3  # what a bounded view of a normal distribution leaves out, at either end
 
 
@@ -126,13 +127,19 @@ def quantized(low: float, high: float, step: float) -> Distribution:
         step: The distance between two values, above 0.
 
     Raises:
-        ValueError: The ends are not finite, `low > high`, or `step` is not between 0 and `high - low`.
+        ValueError: The ends are not finite, `low > high`, `step` is not between 0 and `high - low`, or there are more
+            than 2 ** 53 steps.
 
     Examples:
         >>> points(quantized(0.1, 0.45, 0.1), 9)
         [0.1, 0.2, 0.3, 0.4]
     """
     _checked("quantized", low, high)
+    if step > 0 and (high - low) / step > _MOST_STEPS:
+        raise ValueError(
+            f"quantized: got low={low}, high={high}, step={step}; expected at most 2 ** 53 steps, which is how far a "
+            "float counts. Use a larger step, or uniform."
+        )
     if not 0 < step < math.inf or _steps(low, high, step) < 1:
         raise ValueError(
             f"quantized: got low={low}, high={high}, step={step}; expected a step above 0, of at most high - low. "

@@ -122,12 +122,14 @@ class Terminal:
             self._console.print(f"report: {results.report(run)}", markup=False)
             self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
             return 1
-        self._test(dataset)
+        left = not [r for r in records if r["type"] == "run"][-1].get("test", True)
+        self._test(dataset, left=left)
         picture = Path(run) / "sweep.png"
         results.plots.overview(dataset).savefig(picture, dpi=150)
         report = results.report(run)
         self._console.print(f"picture: {picture}\nreport: {report}\nrun: {run}", markup=False)
-        self._console.print(f"is the best lucky? jaxopt-intro finalists {run}", markup=False)
+        again = "" if left else " (looks at the test split again; sweep --no-test leaves it to finalists)"
+        self._console.print(f"is the best lucky? jaxopt-intro finalists {run}{again}", markup=False)
         self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
         return 0
 
@@ -183,8 +185,12 @@ class Terminal:
             for line in _convolutions(group):
                 self._console.print(f"    {line}", markup=False)
 
-    def _test(self, dataset: xarray.Dataset) -> None:
+    def _test(self, dataset: xarray.Dataset, *, left: bool) -> None:
         tested = [str(name) for name in dataset.data_vars if str(name).startswith("test_")]
+        if left:
+            again = " again" if tested else ""
+            self._console.print(f"the test split was not touched{again} (--no-test): that is left to finalists")
+            return
         if not tested:
             return
         name = "test_" + self._objective.removeprefix("valid_")

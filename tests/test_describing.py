@@ -170,6 +170,14 @@ MISTAKES = {
     "an impossible range": (["--log-uniform", "learning_rate", "0", "1", "--points", "learning_rate=2"], "low=0"),
     "a way that is none": (["--constant", "learning_rate", "1", "--convolution", "kernel=magic"], "'magic'"),
     "a missing number": (["--constant", "learning_rate", "1", "--penalty", "l2"], "'l2'"),
+    "a width that no memory holds": (
+        ["--constant", "learning_rate", "1", "--width", "1000000000000"], "Use a smaller width"),
+    "a swept loss that a pruner looks at": (
+        ["--constant", "learning_rate", "1", "--choice", "loss", "softmax_cross_entropy", "weston_watkins", "--pruner",
+         "asha", "metric=loss"], "pruner asha: metric 'loss': got a sweep over the loss itself"),
+    "an average that a pruner looks at and nobody keeps": (
+        ["--constant", "learning_rate", "1", "--pruner", "asha", "metric=average_accuracy"],
+        "pruner asha: metric 'average_accuracy': got an optimizer without an average"),
 }  # fmt: skip
 
 
@@ -185,6 +193,25 @@ def test_a_mistake_is_the_same_line_of_a_dry_run_and_of_a_sweep(capsys, tmp_path
     assert expected in said[0]
     assert said[0].count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+BROKEN = {
+    "what it computes": ("ratio = 1\nratio = ratio / 0\n", "ZeroDivisionError at {}.py:2: ratio = ratio / 0: division"),
+    "its syntax": ("def loss(outputs, targets)\n    return 0\n", "SyntaxError: expected ':' ({}.py, line 1)"),
+    "what it raises": ("raise KeyError('a\\nb')\n", "KeyError at {}.py:1: raise KeyError("),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_module_that_raises_when_it_is_imported_is_one_line(capsys, tmp_path, monkeypatch, name):
+    text, expected = BROKEN[name]
+    module = f"broken_{list(BROKEN).index(name)}"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert cli.main([*SMALL, "--constant", "learning_rate", "1", "--loss", f"{module}:loss"]) == 2
+    error = capsys.readouterr().err
+    assert f"loss: got '{module}:loss', but importing {module} raised {expected.format(module)}" in error
+    assert error.count("\n") == 1
 
 
 def test_an_empty_file_of_numbers_is_refused(capsys, tmp_path):

@@ -165,6 +165,8 @@ def test_exact_gives_what_a_distribution_has_and_changes_nothing_twice(value, di
     ("make", "message"),
     [
         (lambda: quantized(0, 1, 0), "quantized: got low=0, high=1, step=0; expected a step above 0"),
+        (lambda: quantized(0, 1e308, 1e-308), "expected at most 2 [*][*] 53 steps"),
+        (lambda: quantized(-1e308, 1e308, 1.0), "expected at most 2 [*][*] 53 steps"),
         (lambda: quantized(0, 1, 2), "step=2; expected a step above 0, of at most high - low"),
         (lambda: quantized(0, 1, math.nan), "step=nan; expected a step above 0"),
         (lambda: quantized(2, 1, 0.1), "quantized: got low=2, high=1; expected finite numbers with low <= high"),

@@ -216,6 +216,33 @@ def test_the_command_replays_and_chooses(tmp_path, capsys):
     assert "sharpness" in capsys.readouterr().out
 
 
+def test_a_search_can_leave_the_test_split_to_its_finalists(run, found, tmp_path):
+    directory = tmp_path / "run"
+    for trials in (TRIALS[:2], TRIALS[:3]):  # a run that goes on remembers, though it is not asked to again
+        again = {"test": False} if trials == TRIALS[:2] else {}
+        left = sweep(EXPERIMENT, trials, directory=directory, width=4, **again)
+        assert not of(directory, "test")
+        assert not [name for name in left.data_vars if str(name).startswith("test_")]
+    chosen = finalists(directory, k=2, replicates=2, data=DATA)
+    assert {record["trial"] for record in of(chosen.attrs["run"], "test")} == {chosen.attrs["chosen"]}
+    assert "not the first look" not in chosen.attrs["words"]
+    tested = len({record["trial"] for record in of(run, "test")})
+    assert f"not the first look at the test split: the search had measured {tested} of" in found.attrs["words"]
+
+
+def test_the_command_leaves_the_test_split_alone_and_says_who_looks_at_it(tmp_path, capsys):
+    directory = str(tmp_path / "run")
+    asked = ["--data", "digits", "--model", "linear", "--optimizer", "sgd", "--epochs", "1", "--width", "1"]
+    asked += ["--constant", "learning_rate", "0.1", "--directory", directory]
+    assert cli.main(["sweep", *asked, "--no-test"]) == 0
+    said = capsys.readouterr().out
+    assert "the test split was not touched (--no-test): that is left to finalists" in said
+    assert f"is the best lucky? jaxopt-intro finalists {directory}\n" in said
+    assert cli.main(["sweep", directory]) == 0
+    assert "the test split was not touched (--no-test)" in capsys.readouterr().out
+    assert not of(directory, "test")
+
+
 def test_the_names_are_there_without_jax_being_loaded():
     code = "import sys, jaxopt_intro; assert 'finalists' in dir(jaxopt_intro); assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxopt_intro.sweeps import planning
+from jaxopt_intro.sweeps.exhaustion import TooWide
 
 
 class FakePrograms:
@@ -86,6 +88,20 @@ def test_a_width_that_is_asked_for_is_taken():
     plan = choose(float, width=7, programs=programs)
     assert (plan.width, plan.why, set(plan.rates)) == (7, "asked for", {7})
     assert {width for width, _ in programs.asked} == {7}
+
+
+def test_a_width_whose_probe_runs_out_of_memory_does_not_fit():
+    def seconds_per_step(width, most=8):
+        if width > most:
+            raise TooWide("RESOURCE_EXHAUSTED")
+        return 1.0
+
+    plan = choose(seconds_per_step)
+    assert (plan.width, max(plan.rates), plan.why) == (8, 8, "64 would not fit in memory")
+    with pytest.raises(MemoryError, match=r"7 would not fit in memory: got width=7.*Use a smaller width"):
+        choose(functools.partial(seconds_per_step, most=6), width=7)
+    with pytest.raises(MemoryError, match=r"1 would not fit in memory.*Use a smaller batch_size"):
+        choose(functools.partial(seconds_per_step, most=0))
 
 
 def test_what_does_not_fit_in_memory_is_not_run(monkeypatch):

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import collections
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxopt_intro import Experiment, Space, adaptive, choice, journal, log_uniform, pruning, quantized, results, sweep
+from jaxopt_intro import (
+    Experiment,
+    Space,
+    adaptive,
+    choice,
+    journal,
+    load_model,
+    log_uniform,
+    losses,
+    pruning,
+    quantized,
+    results,
+    sweep,
+)
 from jaxopt_intro.experiment import files, running
 from jaxopt_intro.sweeps import planning, tiles
 from jaxopt_intro.sweeps.session import Session
@@ -143,6 +158,44 @@ def test_copies_stay_in_the_space_and_a_resumed_run_knows_it(tmp_path):
     assert running._numbers({}, [started]) == running._numbers(trials.asked, []) == numbers
 
 
+class Gained(nnx.Module):
+    """A linear model whose outputs are multiplied by a number: it is read where the model is evaluated, too."""
+
+    def __init__(self, example, *, outputs, gain=1.0, rngs):
+        self.dense, self.gain = nnx.Linear(example[0].size, outputs, rngs=rngs), gain
+
+    def __call__(self, x):
+        return self.gain * self.dense(x)
+
+
+def test_kept_weights_of_a_population_come_with_the_numbers_that_they_were_reached_with(tmp_path):
+    changed = {"model": Gained, "penalty": (), "epochs": 5, "objective": "loss", "metrics": ()}
+    experiment = Experiment(**{**vars(EXPERIMENT), **changed})
+    trials = Space(learning_rate=log_uniform(0.3, 3.0), gain=log_uniform(1.0, 9.0)).random(6, seed=6)
+    run = tmp_path / "run"
+    found = sweep(experiment, trials, directory=run, width=2, pruner=pruning.pbt(share=0.5))
+    began = {r["trial"]: r["hparams"] for r in of(run, "trial")}
+    last = {pair[0]: end["hparams"] for pair, end in ends(run).items()}
+
+    def loss(loaded, split):
+        inputs, targets = split
+        return losses.softmax_cross_entropy(loaded.predict(inputs), targets).mean()
+
+    since_it_began = 0
+    for one in (found.isel(trial=i) for i in range(6)):
+        name, best = one.trial.item(), load_model(run, one.trial.item())
+        assert best.hparams["gain"] == np.float32(one.gain.item())
+        np.testing.assert_allclose(loss(best, DATA.valid), one.score.item(), rtol=1e-5)
+        at_the_end = load_model(run, name, which="last")
+        np.testing.assert_allclose(loss(at_the_end, DATA.valid), one.valid_loss.values[0, -1], rtol=1e-5)
+        since_it_began += best.hparams["gain"] != np.float32(began[name]["gain"])
+        if np.isfinite(one.test_loss.item()):
+            np.testing.assert_allclose(loss(best, DATA.test), one.test_loss.item(), rtol=1e-5)
+            assert best.hparams["gain"] != np.float32(last[name]["gain"])
+    assert since_it_began
+    assert np.isfinite(found.test_loss).sum() == 1
+
+
 class Killed(Exception):
     """Stands for a kill: the process is gone, its journal and checkpoints are there."""
 
@@ -243,29 +296,72 @@ def test_a_sweep_ends_when_too_many_have_failed(tmp_path):
     assert "more than 3 had failed, and no resume trains it further" in set(found.reason.values.ravel())
 
 
-def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(tmp_path, monkeypatch):
-    import jax
+class Exhausted:
+    """A compiled program that runs out of memory where it is wider than two lanes."""
 
-    full, guarded = [], tiles._guarded
+    def __init__(self, program, when):
+        self._program, self._when = program, when
 
-    def run_out(session, ready, run, rows):
-        if ready.plan.width > 2:
-            full.append(ready.plan.width)
-            raise tiles.TooWide("RESOURCE_EXHAUSTED: Out of memory")
-        return guarded(session, ready, run, rows)
+    def __call__(self, lanes, *rest):
+        if len(jax.tree.leaves(lanes)[0]) > 2 and self._when():
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes.")
+        return self._program(lanes, *rest)
+
+    def memory_analysis(self):
+        return self._program.memory_analysis()
+
+
+def run_out(monkeypatch, what, *, when=lambda: True):
+    """Lets those programs of more than two lanes run out of memory that are for the same."""
+    compiled = planning.Programs._get
+
+    def get(programs, key, lower):
+        program = compiled(programs, key, lower)
+        return Exhausted(program, when) if key[0] == what else program
+
+    monkeypatch.setattr(planning.Programs, "_get", get)
+
+
+@pytest.mark.parametrize("what", ["init", "segment", "validate"])
+def test_what_runs_out_of_memory_runs_narrower_and_no_result_shows_it(what, tmp_path, monkeypatch):
+    planned, choose = [], planning.choose
+
+    def chosen(*args, **options):
+        planned.append(choose(*args, **options))
+        return planned[-1]
 
     monkeypatch.setattr(planning, "WIDTHS", (8, 8))
-    monkeypatch.setattr(tiles, "_guarded", run_out)
-    found = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "run")
-    assert full == [8, 4]
+    monkeypatch.setattr(planning, "choose", chosen)
+    run_out(monkeypatch, what, when=lambda: bool(planned))
+    experiment = Experiment(**{**vars(EXPERIMENT), "epochs": 3})
+    found = sweep(experiment, TRIALS[:8], directory=tmp_path / "run")
     assert (found.status == "finished").all()
     plans = of(tmp_path / "run", "plan")
     assert [plan["width"] for plan in plans] == [8, 4, 2]
     assert "did not fit" in plans[-1]["why"]
     monkeypatch.undo()
     with jax.default_device(jax.local_devices()[0]):
-        again = sweep(EXPERIMENT, TRIALS[:8], directory=tmp_path / "two", width=2)
+        again = sweep(experiment, TRIALS[:8], directory=tmp_path / "two", width=2)
     np.testing.assert_array_equal(found.valid_loss.values, again.valid_loss.values)
+
+
+def test_a_probe_that_runs_out_of_memory_is_a_width_that_does_not_fit(tmp_path, monkeypatch):
+    run_out(monkeypatch, "segment")
+    with pytest.raises(MemoryError, match=r"4 would not fit in memory: got width=4.*Use a smaller width"):
+        sweep(EXPERIMENT, TRIALS[:4], directory=tmp_path / "run", width=4)
+
+
+def test_another_error_of_a_program_is_not_taken_for_exhaustion(tmp_path, monkeypatch):
+    compiled = planning.Programs._get
+
+    def broken(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(
+        planning.Programs, "_get", lambda own, key, lower: broken if key[0] == "init" else compiled(own, key, lower)
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        sweep(EXPERIMENT, TRIALS[:2], directory=tmp_path / "run", width=2)
 
 
 @pytest.mark.parametrize("pruner", [None, pruning.asha()], ids=["all", "asha"])

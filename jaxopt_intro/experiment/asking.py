@@ -13,6 +13,7 @@ from jaxopt_intro import data, distributions, routing
 from jaxopt_intro.checks import known_name, nearest
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.models import compute_dtype_of
+from jaxopt_intro.sweeps import doctor
 from jaxopt_intro.sweeps.space import Trial
 
 PART_FIELDS = (
@@ -237,7 +238,7 @@ def find(value: Any, what: str, parts: Mapping[str, Any] | None = None) -> Any:
         parts: Functions by name, instead of importing them.
 
     Raises:
-        ValueError: There is no such module or function.
+        ValueError: There is no such module or function, or the module raises when it is imported.
 
     Examples:
         >>> find("math:exp", "loss")(0.0)
@@ -265,5 +266,11 @@ def find(value: Any, what: str, parts: Mapping[str, Any] | None = None) -> Any:
         raise ValueError(
             f"{what}: got {value!r}, which was not found ({error}); expected package.module:function. {where}In Python "
             f"pass it by name: parts={{{own!r}: …}}."
+        ) from error
+    except Exception as error:  # whatever a user's module does at its top
+        where = "" if isinstance(error, SyntaxError) else doctor.place(error)  # which says its own
+        raise ValueError(
+            f"{what}: got {value!r}, but importing {module} raised {type(error).__name__}{where}: "
+            f"{' '.join(str(error).split())}; expected a module that can be imported. Mend it there."
         ) from error
     return found

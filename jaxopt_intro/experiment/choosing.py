@@ -38,8 +38,9 @@ def finalists(
 
     The best of many scores owes some of its height to luck, which fresh seeds take away. They do not take away what the
     search learned of the validation split itself: that is what the test split shows, on which the best finalist alone
-    is measured, once all have been trained. The finalists are a run of their own, without a pruner, that goes on where
-    it stopped when it is asked for again.
+    is measured, once all have been trained. After a sweep with `test=False` that is the first look at it; where the
+    search has measured its own winner there, `words` says so. The finalists are a run of their own, without a pruner,
+    that goes on where it stopped when it is asked for again.
 
     Args:
         run: The run's directory; it is only read.
@@ -99,16 +100,20 @@ def finalists(
         experiment, [past.trial(trial) for trial in trials], replicates, to, about={"finalists": about},
         listener=listener,
     )  # fmt: skip
-    return compare(again, trials, best.score.values)
+    tested = len({record["trial"] for record in past.records if record["type"] == "test"})
+    return compare(again, trials, best.score.values, tested_before=tested)
 
 
-def compare(dataset: xarray.Dataset, search_trials: list[str], search_scores: np.ndarray) -> xarray.Dataset:
+def compare(
+    dataset: xarray.Dataset, search_trials: list[str], search_scores: np.ndarray, *, tested_before: int = 0
+) -> xarray.Dataset:
     """Returns a run of finalists with how they compare.
 
     Args:
         dataset: Theirs, as `results.open` gives it.
         search_trials: Their ids in the search.
         search_scores: Their scores there.
+        tested_before: How many trials the search has measured on the test split.
 
     Raises:
         ValueError: All have failed.
@@ -144,7 +149,7 @@ def compare(dataset: xarray.Dataset, search_trials: list[str], search_scores: np
     }
     found = dataset.assign({name: ("trial", values) for name, values in columns.items()})
     found = found.assign_coords(search_trial=("trial", np.array(search_trials, dtype=str)))
-    found = found.assign_attrs(chosen=chosen, comparisons=pairs)
+    found = found.assign_attrs(chosen=chosen, comparisons=pairs, tested_before=tested_before)
     return found.assign_attrs(words="\n".join(_words(found)))
 
 
@@ -221,3 +226,8 @@ def _words(found: xarray.Dataset) -> Iterator[str]:
         values = found[name].sel(trial=chosen).values
         error = values.std(ddof=1) / math.sqrt(len(values))
         yield f"{name} of the best: {values.mean():.4f} ± {error:.4f}"
+    if before := found.attrs["tested_before"]:
+        yield (
+            f"not the first look at the test split: the search had measured {before} of its trials there (a sweep with "
+            "test=False, or --no-test, leaves it to finalists)"
+        )

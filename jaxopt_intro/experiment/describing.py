@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from jaxopt_intro.experiment import grouping, running
+from jaxopt_intro.experiment import checking, grouping
 from jaxopt_intro.experiment.asking import Experiment
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.estimating import Estimate, bytes_of, estimate
@@ -106,6 +106,7 @@ def describe(
 
     Raises:
         ValueError: Something asked is impossible.
+        MemoryError: The asked width does not fit in memory.
 
     Examples:
         >>> from jaxopt_intro import Space, log_uniform
@@ -117,21 +118,20 @@ def describe(
     space = trials.space if isinstance(trials, Searcher) else trials
     known = not isinstance(space, Space)
     every = space.ends() if isinstance(space, Space) else space
-    asked = running.checked(every, replicates, {"width": width})  # as `sweep` asks, in its order
+    asked = checking.checked(every, replicates, {"width": width})  # as `sweep` asks, in its order
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
-    pruner = running.decided(pruner, experiment, dataset)
+    pruner = checking.decided(pruner, experiment, dataset)
     staged, programs = grouping.stage(experiment, dataset, asked)
-    running.comparable(objective, programs, asked)
+    groups = grouping.groups(experiment, dataset, staged, programs, replicates)
+    checking.judged(objective, pruner, dataset, programs, groups, asked)
+    checking.roomy(width, groups)
+    checking.check_rungs(pruner, groups, dataset)
     numbers = _numbers(staged, known=known)
     if not known:
         staged = list({tuple(s.trial.labels.items()): s for s in reversed(staged)}.values())[::-1]
-    groups, devices, found = (
-        grouping.groups(experiment, dataset, staged, programs, replicates),
-        sharding.available(),
-        [],
-    )
-    running.check_rungs(pruner, groups, dataset)
+        groups = grouping.groups(experiment, dataset, staged, programs, replicates)
+    devices, found = sharding.available(), []
     for group in groups:
         about = estimate(group, dataset, objective, direction, width=width, devices=len(devices))
         if known:

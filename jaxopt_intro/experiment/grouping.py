@@ -334,11 +334,11 @@ def _narrow(assembly: Assembly, experiment: Experiment, dataset: Dataset) -> Non
     refuse_wide_products(assembly.model, inputs, {}, experiment.compute_dtype)
 
 
-def _measured(experiment: Experiment, has_average: bool) -> None:
-    """Refuses an objective of the average of the parameters where there is none."""
-    if (experiment.objective or "").startswith(AVERAGE) and not has_average:
+def check_average(what: str, metric: str | None, has_average: bool) -> None:
+    """Refuses a metric of the average of the parameters where there is none; `what` it is for is said."""
+    if (metric or "").startswith(AVERAGE) and not has_average:
         raise ValueError(
-            f"objective {experiment.objective!r}: got an optimizer without an average of the parameters, or workers; "
+            f"{what} {metric!r}: got an optimizer without an average of the parameters, or workers; "
             "expected one with it. Wrap it in ema or swa, or use asgd or a schedule_free method, without workers."
         )
 
@@ -376,7 +376,7 @@ def _whole(assembly: Assembly, experiment: Experiment, dataset: Dataset, key: An
         what, after = f"{names}: its state after a step", getattr(state, field)
         training.returned.like(what, after, getattr(before, field), of="the state before", dtypes=True)
     metrics, average = assembly.evaluate(state, batch, hparams), assembly.average(state, batch, hparams)
-    _measured(experiment, average is not None)
+    check_average("objective", experiment.objective, average is not None)
     stopping = assembly.stopping(hparams) if assembly.stopping else None
     return state.params, metrics, stopping and stopping.update(stopping.init(), metrics["loss"])
 

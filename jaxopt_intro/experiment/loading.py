@@ -19,7 +19,7 @@ from jaxopt_intro.checks import known_name
 from jaxopt_intro.data import Dataset, Info
 from jaxopt_intro.experiment.asking import Experiment, find, from_mapping
 from jaxopt_intro.experiment.assembling import Assembly, assemble
-from jaxopt_intro.results.dataset import directory_of
+from jaxopt_intro.results.dataset import changes_of, directory_of, in_force
 from jaxopt_intro.sweeps import checkpoint
 from jaxopt_intro.sweeps.space import Trial
 from jaxopt_intro.typing import Batch, PyTree
@@ -32,7 +32,7 @@ class LoadedModel(NamedTuple):
         module: The live Flax module, in evaluation mode; None for a `Model` without one. It takes prepared inputs.
         params: Parameters.
         model_state: The model's other variables.
-        hparams: The trial's numbers.
+        hparams: The trial's numbers; where they changed while it trained, those that these weights were reached with.
         assembly: The functions of its program.
     """
 
@@ -108,11 +108,12 @@ def load_model(
     trials = {r["trial"]: r for r in records if r["type"] == "trial"}
     chosen = str(results.best(results.open(run)).trial.item()) if trial is None else trial
     record = trials[known_name(chosen, trials, "trial")]
-    path = _kept(records, chosen, seed, which)
+    kept = _kept(records, chosen, seed, which)
+    record = {**record, "hparams": _in_force(records, record, kept)}
     asked, stored = next((r["experiment"], r["data"]) for r in reversed(records) if r["type"] == "run")
     assembly, hparams = rebuild(asked, stored, record, parts or {})
     like = jax.eval_shape(lambda: assembly.training.init(jax.random.key(0), hparams))
-    weights = checkpoint.load_weights(Path(run) / path, (like.params, like.model_state))
+    weights = checkpoint.load_weights(Path(run) / kept["path"], (like.params, like.model_state))
     params, model_state = jax.tree.map(jnp.asarray, weights)
     return LoadedModel(_module(assembly, stored, params, model_state, hparams), params, model_state, hparams, assembly)
 
@@ -190,21 +191,32 @@ def _like_data(stored: Mapping[str, Any]) -> Dataset:
     return Dataset(info, (inputs, targets), None, None)
 
 
-def _kept(records: list[dict[str, Any]], trial: str, seed: int | None, which: str) -> str:
+def _kept(records: list[dict[str, Any]], trial: str, seed: int | None, which: str) -> dict[str, Any]:
+    """The record of the weights that are asked for."""
     known_name(which, ("best", "last"), "kind of weights")
-    kept = {(r["trial"], r["seed"], r["which"]): r["path"] for r in records if r["type"] == "weights"}
-    paths = {own: path for (t, own, w), path in sorted(kept.items()) if path and (t, w) == (trial, which)}
-    if paths and seed is None:
-        return next(iter(paths.values()))
-    if paths and seed not in paths:
-        raise ValueError(f"load_model: got seed={seed} of trial {trial!r}; expected one of {list(paths)}.")
-    if paths:
-        return paths[seed]
-    have = sorted({own for (own, _, own_which), path in kept.items() if path and own_which == which})
+    last = {(r["trial"], r["seed"], r["which"]): r for r in records if r["type"] == "weights"}
+    kept = {key: record for key, record in sorted(last.items()) if record["path"]}
+    own = {of_seed: record for (t, of_seed, w), record in kept.items() if (t, w) == (trial, which)}
+    if own and seed is None:
+        return next(iter(own.values()))
+    if own and seed not in own:
+        raise ValueError(f"load_model: got seed={seed} of trial {trial!r}; expected one of {list(own)}.")
+    if own:
+        return own[seed]
+    have = sorted({t for t, _, own_which in kept if own_which == which})
     raise ValueError(
         f"load_model: the {which} weights of trial {trial!r} were not kept; expected one of "
         f"{', '.join(have) or 'none yet'}. Raise `keep` in the experiment to keep more."
     )
+
+
+def _in_force(records: list[dict[str, Any]], trial: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers that kept weights were reached with: in a population they may be others than the trial's first."""
+    if kept["which"] == "best":
+        return in_force(trial, changes_of(records), kept["epoch"])
+    own = (trial["trial"], kept["seed"])
+    end = next((r for r in reversed(records) if r["type"] == "end" and (r["trial"], r["seed"]) == own), {})
+    return {**trial["hparams"], **end.get("hparams", {})}
 
 
 def _numbers(assembly: Assembly, hparams: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from jaxopt_intro.experiment.arrows import arrows as arrows_of
 from jaxopt_intro.experiment.arrows import differentiable
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of, rounds_of
+from jaxopt_intro.experiment.checking import comparable
 from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.points import Points, Problem, lanes_of, problem, ready
-from jaxopt_intro.experiment.running import comparable, new_directory
+from jaxopt_intro.experiment.running import new_directory
 from jaxopt_intro.optimizers import METHODS
 from jaxopt_intro.results import maps
 from jaxopt_intro.results.maps import Lanes

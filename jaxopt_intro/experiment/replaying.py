@@ -22,6 +22,7 @@ from jaxopt_intro.experiment.lineage import Life, Stage, lives
 from jaxopt_intro.experiment.probing import Measured, Probes
 from jaxopt_intro.experiment.reopening import Past
 from jaxopt_intro.sweeps import executables, tiles
+from jaxopt_intro.sweeps.exhaustion import TooWide
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.readying import Ready, make_ready
 from jaxopt_intro.sweeps.session import Session
@@ -274,14 +275,14 @@ def _train_tile(
 ) -> Iterator[Measured]:
     """Trains members round by round; those that train longest are first, so that the others' lanes become padding."""
     batch = probing.first_batch(job, ready.group)
-    lanes = tiles.fresh(ready, [life.member(0) for life in own])
+    lanes = None
     for number in range(own[0].rounds):
         members = [life.member(number) for life in own if life.rounds > number]
         try:
             end = tiles.run_tile(
                 job, session, ready, members, Start(lanes, number), number + 1, lambda record, tree: None
             )
-        except tiles.TooWide as error:
+        except TooWide as error:
             raise MemoryError(
                 f"replay: {ready.lanes} side by side did not fit in memory: {error}. Use a smaller width."
             ) from error

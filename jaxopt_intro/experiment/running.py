@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -19,23 +18,24 @@ import numpy as np
 import xarray
 
 import jaxopt_intro
-from jaxopt_intro import distributions, journal, results, routing, training
+from jaxopt_intro import distributions, journal, results, training
 from jaxopt_intro.data import Dataset
 from jaxopt_intro.distributions import Distribution
-from jaxopt_intro.experiment import assembling, citing, files, grouping, searching
+from jaxopt_intro.experiment import assembling, checking, citing, files, grouping, searching
 from jaxopt_intro.experiment.asking import Experiment, to_mapping
 from jaxopt_intro.experiment.assembling import direction_of
 from jaxopt_intro.experiment.grouping import Program, Staged
 from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.results import notebook
-from jaxopt_intro.sweeps import engine, executables, judging, keeping
+from jaxopt_intro.results.dataset import changes_of, in_force
+from jaxopt_intro.sweeps import engine, executables, keeping
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
-from jaxopt_intro.sweeps.pruning import PRUNERS, Pruner
+from jaxopt_intro.sweeps.pruning import Pruner
 from jaxopt_intro.sweeps.searchers import Searcher
-from jaxopt_intro.sweeps.session import Limits, Session
-from jaxopt_intro.sweeps.space import Space, Trial, unique
+from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.space import Trial
 
 _OF_PLAN = ("width", "devices", "rates", "why", "memory", "convolutions", "other_convolutions")
 _OF_SEARCH = ("numbers", "choices", "search")
@@ -54,14 +54,15 @@ def sweep(
     max_failures: int | None = None,
     width: int | None = None,
     convolutions: Mapping[str, str] | None = None,
+    test: bool = True,
     about: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
 ) -> xarray.Dataset:
     """Trains every trial, as compiled programs of many lanes; an existing run goes on where it stopped.
 
-    The trial with the best validation is chosen at the end, and only it is measured on the test split. A signal
-    (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which others were asked. All local
-    devices train side by side, or `jax.default_device` alone where it is set.
+    The trial with the best validation is chosen at the end, and only it is measured on the test split, unless that is
+    left to `finalists`. A signal (Ctrl-C) saves a checkpoint first. Nothing that a trial computes depends on which
+    others were asked. All local devices train side by side, or `jax.default_device` alone where it is set.
 
     Args:
         experiment: What all trials have in common.
@@ -80,6 +81,8 @@ def sweep(
         convolutions: How convolutions are computed, where they can be so: `{"kernel": "im2col"}`, of "outputs",
             "images" (the input gradient) and "kernel"; None measures, where that pays. `models.layers.WAYS` has the
             names.
+        test: Whether the chosen trial is measured on the test split at the end. False leaves that to `finalists`, so
+            that the split is looked at once; a run that goes on remembers it.
         about: What the journal is to say of the run besides what was asked, such as which other run it is about.
         listener: Called with every record of the journal as it is written, and with progress in between.
 
@@ -88,6 +91,7 @@ def sweep(
 
     Raises:
         ValueError: Something asked is impossible; nothing has run yet.
+        MemoryError: The asked width, or one lane in any way, does not fit in memory.
         jaxopt_intro.journal.Locked: Another process writes this run.
         KeyboardInterrupt: A signal asked to stop; the run can go on later.
 
@@ -101,18 +105,19 @@ def sweep(
         (3, ['finished', 'finished', 'finished'])
     """
     listener = listener or notebook.listener() or (lambda record: None)
-    every = checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
+    every = checking.checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
     search = trials if isinstance(trials, Searcher) else None
-    limits = _limits(max_time, max_failures)
+    limits = checking.limits(max_time, max_failures)
     layers.check_ways(convolutions or {})
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
     dataset = experiment.load_data()
     objective, direction = direction_of(experiment, dataset.info)
-    pruner = decided(pruner, experiment, dataset)
+    pruner = checking.decided(pruner, experiment, dataset)
     asked |= {"pruner": dict(pruner.asked)} if pruner else {}
     staged, programs = grouping.stage(experiment, dataset, every)
-    comparable(objective, programs, every)
     groups = grouping.groups(experiment, dataset, staged, programs, replicates)
+    checking.judged(objective, pruner, dataset, programs, groups, every)
+    checking.roomy(width, groups)
     more, likely = None, []
     if search is not None:
         if pruner is not None and pruner.copies:
@@ -122,11 +127,12 @@ def sweep(
             )
         at_the_ends = search.space.ends()
         staged_ends, programs_there = grouping.stage(experiment, dataset, at_the_ends)
-        comparable(objective, programs_there, at_the_ends)
         likely = grouping.groups(experiment, dataset, staged_ends, programs_there, replicates)
+        checking.judged(objective, pruner, dataset, programs_there, likely, at_the_ends)
+        checking.roomy(width, likely)
         search.begin({name for staged in staged_ends for name in staged.fixed})
         more = searching.Asked(search, experiment, dataset, replicates, max_trials)
-    check_rungs(pruner, likely or groups, dataset)
+    checking.check_rungs(pruner, likely or groups, dataset)
     directory = Path(directory) if directory is not None else new_directory(dataset)
     _same_experiment(directory, experiment, dataset, asked, None if search else [s.id for s in staged])
     with journal.Journal(directory) as writer:
@@ -139,7 +145,8 @@ def sweep(
             cited = search.space.ends() if search else every
             record = run_record(experiment, dataset, objective, direction, cited)
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
-            record |= {"trials": len(staged), "replicates": replicates, "max_trials": max_trials}
+            test = test and all(r.get("test", True) for r in past if r["type"] == "run")
+            record |= {"trials": len(staged), "replicates": replicates, "max_trials": max_trials, "test": test}
             session.emit({**record, "pruner": asked.get("pruner"), "search": of_search, **(about or {})})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)
@@ -152,7 +159,8 @@ def sweep(
             engine.run(job, session)
             if more is not None:
                 staged, programs, groups = more.staged, more.programs, list(more.groups.values())
-            _test_chosen(session, dataset, programs, staged, job)
+            if test:
+                _test_chosen(session, dataset, programs, staged, job)
             if session.lane_steps or not any(r["type"] == "receipt" for r in past):
                 session.emit(_receipt(session, groups))
     return results.open(directory)
@@ -172,104 +180,11 @@ def device_description() -> dict[str, Any]:
     }
 
 
-def checked(trials: Sequence[Trial] | Searcher, replicates: int, counts: Mapping[str, int | None]) -> list[Trial]:
-    """Returns the trials, each once, after a look at everything that is asked with them."""
-    if isinstance(trials, Space):
-        raise ValueError("sweep: got a Space; expected trials. Pass space.grid(...) or space.random(n).")
-    if isinstance(trials, Searcher):
-        trials = []
-    elif not len(trials):
-        raise ValueError("sweep: got no trials; expected trials from space.grid(...) or space.random(n).")
-    trials = list(trials)
-    strange = next((t for t in trials if not isinstance(t, Trial)), None)
-    if strange is not None:
-        got = f"a {type(strange).__name__} among the trials"
-        raise ValueError(f"sweep: got {got}; expected trials from space.grid(...) or space.random(n).")
-    for name, value in {"replicates": replicates, **counts}.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"sweep: got {name}={value!r}; expected a whole number of at least 1.")
-    return unique(trials)
-
-
-def _limits(max_time: float | None, max_failures: int | None) -> Limits:
-    number = isinstance(max_time, int | float) and not isinstance(max_time, bool)
-    if max_time is not None and not (number and max_time > 0):
-        raise ValueError(f"sweep: got max_time={max_time!r}; expected a number of seconds above 0.")
-    if max_failures is not None and (not isinstance(max_failures, int) or max_failures < 0):
-        raise ValueError(f"sweep: got max_failures={max_failures!r}; expected a whole number of at least 0.")
-    return Limits(max_time, max_failures)
-
-
-def decided(pruner: Pruner | None, experiment: Experiment, dataset: Dataset) -> Pruner | None:
-    """The pruner with its metric and direction, which are the objective's if it names none."""
-    if pruner is None:
-        return None
-    if not isinstance(pruner, Pruner):
-        raise ValueError(
-            f"sweep: got pruner={pruner!r}; expected a Pruner. Call one of {', '.join(PRUNERS)}, such as "
-            "pruning.hyperband()."
-        )
-    if pruner.copies and experiment.stopping is not None:
-        raise ValueError(
-            f"pruner {pruner.asked['name']}: got stopping={experiment.stopping!r}; expected none, since who was "
-            "stopped cannot be gone on from. Leave one of them out."
-        )
-    objective, better = direction_of(experiment, dataset.info)
-    if pruner.metric in (None, objective):
-        if pruner.direction not in (None, better):
-            raise ValueError(
-                f"pruner {pruner.asked['name']}: got direction={pruner.direction!r}, but of the objective {objective} "
-                f"{better!r} is better; expected that, or it would stop the best. Leave the direction out, or name the "
-                "metric that it is of."
-            )
-        return pruner._replace(metric=objective, direction=better)
-    other = dataclasses.replace(experiment, objective=pruner.metric, direction=pruner.direction)
-    metric, direction = direction_of(other, dataset.info)
-    return pruner._replace(metric=metric, direction=direction)
-
-
 def _numbers(asked: Mapping[str, Any], past: Sequence[Mapping[str, Any]]) -> dict[str, Distribution]:
     """Where the trials' numbers come from; a resumed run is asked for trials alone, and its journal knows."""
     spaces = [asked, *(record.get("search", {}) for record in past if record["type"] == "run")]
     known = next((space["numbers"] for space in spaces if space.get("numbers")), None)
     return files.space_of({"numbers": known}).numbers if known else {}
-
-
-def check_rungs(pruner: Pruner | None, groups: Sequence[Group], dataset: Dataset) -> None:
-    """Refuses a pruner that would judge nobody before the end."""
-    if pruner is not None:
-        pruner.init(judging.validations(groups, len(jax.tree.leaves(dataset.train)[0]), pruner.unit))
-
-
-def comparable(objective: str, programs: Mapping[str, Program], trials: Sequence[Trial]) -> None:
-    """Refuses a swept loss's own value as objective: its trials measure different things."""
-    if objective.removeprefix(AVERAGE) != "loss":
-        return
-    varied = {n for t in trials for n in t.hparams if len({u.hparams.get(n) for u in trials}) > 1}
-    of_loss = sorted(n for n in varied for p in programs.values() if _role(p, n) == "loss")
-    chosen = {n for t in trials for n in t.labels if len({u.labels.get(n) for u in trials}) > 1}
-    of_loss += sorted(n for n in chosen if n == "loss" or any(_sets_loss(p, n) for p in programs.values()))
-    if of_loss:
-        what = "the loss itself" if of_loss[0] == "loss" else of_loss[0]
-        raise ValueError(
-            f"objective {objective!r}: got a sweep over {what}, which changes what the loss measures, so its values "
-            "cannot be compared; expected a metric that is the same for all trials. Pass objective='accuracy', or a "
-            "metric of your own with its direction."
-        )
-
-
-def _sets_loss(program: Program, name: str) -> bool:
-    """Whether a choice is an argument of the loss."""
-    loss, _, argument = name.rpartition(".")
-    function = program.assembly.loss
-    names = routing.options(function, constructs=False)
-    return argument in names and loss in ("", "loss", routing.own_name(function))
-
-
-def _role(program: Program, name: str) -> str | None:
-    parts = program.assembly.parts
-    found = routing.known_routes(parts, [name])
-    return parts[found[name].index].role if name in found else None
 
 
 def new_directory(dataset: Dataset, ending: str = "") -> Path:
@@ -436,9 +351,11 @@ def _test_chosen(
     # Weights that were dropped before more seeds were asked for are gone: then the others speak for the trial.
     seeds = [n for n in session.seeds[chosen.id] if (chosen.id, n, "best") in session.kept]
     assembly = programs[chosen.group].assembly
-    evaluate = None
+    changes = changes_of(journal.read(session.directory)) if job.pruner and job.pruner.copies else {}
+    began, evaluate = {"trial": chosen.id, "hparams": chosen.trial.hparams}, None
     for seed in (n for n in seeds if (chosen.id, n) not in session.tested):
-        own = session.ended[chosen.id, seed].get("hparams", chosen.trial.hparams)  # a pruner may have changed them
+        epoch = session.ended[chosen.id, seed]["best_epoch"]
+        own = in_force(began, changes, epoch)  # of its weights: a population may have changed them since
         numbers = {n: np.float32(v) for n, v in own.items() if n not in chosen.fixed}
         state = keeping.load(session, chosen.id, seed, assembly.training, numbers)
         if evaluate is None:
@@ -451,7 +368,6 @@ def _test_chosen(
         with session.computing():
             measured = jax.block_until_ready(evaluate(state, dataset.test, numbers))
         metrics = {kept + name: np.float32(value) for name, value in measured.items()}
-        epoch = session.ended[chosen.id, seed]["best_epoch"]
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
 
 

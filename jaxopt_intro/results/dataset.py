@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def from_records(records: list[Record], run: str) -> xr.Dataset:
     score = names[objective.get("name", "objective")]
     states = _states(records, trials, places, shape[:2])
     best = _scores(curves[score][1], states["status"][1], objective.get("direction", "max"))
-    changes = _changes(records)
+    changes = changes_of(records)
     trials = _in_force(trials, changes, best["best_epoch"][1])
     coordinates = {
         "trial": _strings(list(trials)),
@@ -318,8 +319,21 @@ def _rungs(records: list[Record], trials: list[str]) -> dict[str, Any]:
     return {"rung": ("rung", np.array(at)), **{name: (along, array) for name, array in found.items()}}
 
 
-def _changes(records: list[Record]) -> dict[str, list[tuple[int, dict[str, float]]]]:
-    """Of each trial that took another's state: after which epoch, and with which numbers it went on."""
+Changes = Mapping[str, Sequence[tuple[int, dict[str, float]]]]
+
+
+def changes_of(records: list[Record]) -> Changes:
+    """Returns of each trial that took another's state after which epochs, and with which numbers it went on.
+
+    Args:
+        records: Those of a journal.
+
+    Examples:
+        >>> seen = {"type": "epoch", "epoch": 2, "members": [["a", 0]]}
+        >>> said = {"type": "rung", "verdicts": [{"trial": "a", "action": "copy", "hparams": {"l2": 0.5}}]}
+        >>> changes_of([seen, said])
+        {'a': [(2, {'l2': 0.5})]}
+    """
     reached: dict[str, int] = {}
     found: dict[str, list[tuple[int, dict[str, float]]]] = {}
     known: set[int] = set()
@@ -333,13 +347,29 @@ def _changes(records: list[Record]) -> dict[str, list[tuple[int, dict[str, float
     return found
 
 
-def _in_force(trials: dict[str, Record], changes: dict[str, Any], best_epoch: np.ndarray) -> dict[str, Record]:
+def in_force(trial: Record, changes: Changes, epoch: int) -> dict[str, float]:
+    """Returns the numbers that a trial was trained with in an epoch.
+
+    Args:
+        trial: Its record.
+        changes: What `changes_of` found.
+        epoch: The epoch, from 1; at 0 the numbers that it began with.
+
+    Examples:
+        >>> trial = {"trial": "a", "hparams": {"l2": 0.25}}
+        >>> [in_force(trial, {"a": [(2, {"l2": 0.5})]}, epoch) for epoch in (2, 3)]
+        [{'l2': 0.25}, {'l2': 0.5}]
+    """
+    numbers = [hparams for after, hparams in changes.get(trial["trial"], ()) if after < epoch]
+    return {**trial.get("hparams", {}), **(numbers[-1] if numbers else {})}
+
+
+def _in_force(trials: dict[str, Record], changes: Changes, best_epoch: np.ndarray) -> dict[str, Record]:
     """The trials with the numbers of their best epoch: of several seeds', the lower median."""
     found = {}
     for (name, record), epochs in zip(trials.items(), best_epoch, strict=True):
         at = int(np.sort(epochs[epochs > 0])[(np.sum(epochs > 0) - 1) // 2]) if np.any(epochs > 0) else 0
-        numbers = [hparams for after, hparams in changes.get(name, ()) if after < at]
-        found[name] = {**record, "hparams": {**record.get("hparams", {}), **(numbers[-1] if numbers else {})}}
+        found[name] = {**record, "hparams": in_force(record, changes, at)}
     return found
 
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxopt_intro.sweeps import checkpoint, field, tiles
+from jaxopt_intro.sweeps.exhaustion import TooWide
 from jaxopt_intro.sweeps.field import Field, Queue
 from jaxopt_intro.sweeps.job import Group, Job, Member, Pair, Source
 from jaxopt_intro.sweeps.judging import Judge
@@ -145,7 +146,7 @@ class Engine:
         members = self._field.take(queue, ready.lanes)
         waiting = self._field.lanes(members, ready.lanes)
         if waiting is None:
-            start = Start(tiles.fresh(ready, members))
+            start = Start()
         else:
             lanes = jax.device_put(checkpoint.typed(waiting, ready.like), ready.devices.lanes)
             start = Start(lanes, queue.round)
@@ -179,7 +180,7 @@ class Engine:
             until = self._field.meeting(ready.group, start.round, until)
         try:
             end = tiles.run_tile(self._job, self._session, ready, members, start, until, self._save)
-        except tiles.TooWide as error:
+        except TooWide as error:
             if ready.plan.width == 1 or self._job.width is not None:
                 raise MemoryError(
                     f"{ready.group.title or 'all trials'}: {ready.lanes} side by side did not fit in memory: {error}. "

@@ -12,6 +12,7 @@ import jax
 
 from jaxopt_intro import trees
 from jaxopt_intro.models import layers
+from jaxopt_intro.sweeps.exhaustion import TooWide
 from jaxopt_intro.sweeps.population import Tile
 from jaxopt_intro.sweeps.sharding import Devices, available
 from jaxopt_intro.typing import Array, Batch, PyTree
@@ -220,7 +221,8 @@ def choose(
         programs: Compiles.
         stages: How many members train, and for how many steps each; more than one where members are pruned.
         round_steps: Steps between two validations.
-        probe: `(width, length) -> seconds` of one segment of that length, on all devices at once.
+        probe: `(width, length) -> seconds` of one segment of that length, on all devices at once; it raises `TooWide`
+            where memory runs out.
         devices: How many devices train a tile each.
         width: Takes this width without comparing others.
         notify: Told in words what is going on.
@@ -312,15 +314,20 @@ class _Tried:
         begin = time.perf_counter()
         if not _fits(self._programs.segment(width, probe_length(width, self._round_steps))):
             return False
-        self._measure(width)
+        fits = self._measure(width)
         self._spent = time.perf_counter() - begin
-        return True
+        return fits
 
-    def _measure(self, width: int) -> None:
+    def _measure(self, width: int) -> bool:
+        """Measures a width; returns whether it fits in memory: it may need more than its program says."""
         length, begin = probe_length(width, self._round_steps), time.perf_counter()
-        rate = width * self._devices * length / self._probe(width, length)
+        try:
+            rate = width * self._devices * length / self._probe(width, length)
+        except TooWide:
+            return False
         self.rates[width] = max(self.rates.get(width, 0.0), rate)
         self._measuring += time.perf_counter() - begin
+        return True
 
     def _worth(self, width: int, best: int) -> bool:
         """Whether measuring a width, which takes two segments at least, keeps the choice within its time."""

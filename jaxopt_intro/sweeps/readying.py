@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxopt_intro.data import batching
-from jaxopt_intro.sweeps import planning, sharding
+from jaxopt_intro.sweeps import exhaustion, planning, sharding
 from jaxopt_intro.sweeps.job import Group, Job, Lighter
 from jaxopt_intro.sweeps.planning import Plan, Programs
 from jaxopt_intro.sweeps.population import Lane, make_tile
@@ -289,6 +289,7 @@ def _plan(
         rates = {int(width): rate for width, rate in past["rates"].items()}
         return Plan(past["width"], past["segment"], rates, past["why"])
 
+    @exhaustion.noticed()
     def probe(width: int, length: int) -> float:
         (lanes, hparams), segment = programs.blank(width), programs.segment(width, length)
         rows, seconds = indices(job, group, 0, None), []

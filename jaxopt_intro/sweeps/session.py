@@ -76,7 +76,7 @@ class Session:
         self.updates: list[dict[str, Any]] = []
         self.consistent = Known(frozenset(), 0, 0)
         self.failing: set[tuple[str, int]] = set()
-        self.proven: set[tuple[str, int]] = set()
+        self.proven: set[tuple[str, int, str]] = set()
         self._saves = 0
         for record in past:
             self._remember(record)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxopt_intro.sweeps import planning
+from jaxopt_intro.sweeps import exhaustion, planning
 from jaxopt_intro.sweeps.job import Group, Job, Member
 from jaxopt_intro.sweeps.population import Lane, stack_hparams
 from jaxopt_intro.sweeps.readying import Ready, indices
@@ -17,21 +17,17 @@ from jaxopt_intro.sweeps.session import Session
 from jaxopt_intro.typing import Array, PyTree
 
 
-class TooWide(Exception):
-    """A tile ran out of memory in its first call, though its programs said that they need less."""
-
-
 class Start(NamedTuple):
     """Where tiles begin: at their very start, or where they were left.
 
     Attributes:
-        lanes: Their lanes.
+        lanes: Their lanes; None at the very start.
         round: How many rounds they have behind them.
         piece: How many segments of the next one.
         totals: What these segments have summed up.
     """
 
-    lanes: Lane
+    lanes: Lane | None = None
     round: int = 0
     piece: int = 0
     totals: dict[str, np.ndarray] | None = None
@@ -70,13 +66,6 @@ class End(NamedTuple):
     seen: Seen
 
 
-def fresh(ready: Ready, members: Sequence[Member]) -> Lane:
-    """Returns the lanes of members that have not begun, filled up to a tile a device."""
-    filled = padded(members, ready.lanes)
-    seeds = np.array([m.seed for m in filled], np.uint32)
-    return ready.compiled.init(seeds, stack_hparams([m.hparams for m in filled]))
-
-
 def run_tile(
     job: Job,
     session: Session,
@@ -98,14 +87,15 @@ def run_tile(
         save: Called with a record and arrays when it is time for a checkpoint.
 
     Raises:
-        TooWide: The first call ran out of memory.
+        TooWide: The first call of a program ran out of memory.
         KeyboardInterrupt: A signal asked to stop; there is a checkpoint.
     """
     group, compiled = ready.group, ready.compiled
     hparams = stack_hparams([m.hparams for m in padded(members, ready.lanes)])
     hparams = jax.device_put(hparams, ready.devices.lanes)
     seed = members[0].seed if job.vary_batches else None
-    lanes, first_piece, totals, seen = start.lanes, start.piece, start.totals, Seen(len(members))
+    first_piece, totals, seen = start.piece, start.totals, Seen(len(members))
+    lanes = _fresh(session, ready, members) if start.lanes is None else start.lanes
     if totals:
         session.useful_steps -= int(totals["steps"][: len(members)].sum())  # counted by the session that did them
     number = start.round
@@ -118,14 +108,14 @@ def run_tile(
                 with session.computing():
                     jax.block_until_ready(sums[-2:-1])  # one runs and one waits: the clock is looked at in time
                 run = functools.partial(compiled.segment[length], lanes, hparams, ready.train)
-                lanes, new = _guarded(session, ready, run, rows[offset : offset + length])
+                lanes, new = _guarded(session, ready, "segment", run, rows[offset : offset + length])
                 sums.append(new)
                 session.lane_steps += ready.lanes * length
                 if session.checkpoint_due() and (piece + 1 < len(pieces) or number + 1 < len(group.rounds)):
                     save(*_saved(group, members, lanes, number, piece + 1, sums))
             offset += length
-        with session.computing():
-            lanes, metrics = compiled.validate(lanes, hparams, ready.valid, ready.train, np.int32(number + 1))
+        validate = functools.partial(compiled.validate, lanes, hparams, ready.valid, ready.train)
+        lanes, metrics = _guarded(session, ready, "validate", validate, np.int32(number + 1))
         session.later(_recording(session, group, members, number, sums, metrics, seen))
         number, first_piece, totals = number + 1, 0, None
         if seen.over or session.over:
@@ -133,19 +123,21 @@ def run_tile(
     return End(lanes, number, seen)
 
 
-def _guarded(session: Session, ready: Ready, run: Callable[..., Any], rows: np.ndarray) -> Any:
-    """The first call of a group's programs waits, so that what does not fit in memory is known."""
-    key = ready.group.id, ready.lanes
-    if key in session.proven:
-        with session.computing():
-            return run(rows)
-    try:
-        with session.computing():
-            found = jax.block_until_ready(run(rows))
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise TooWide(str(error)) from error
+def _fresh(session: Session, ready: Ready, members: Sequence[Member]) -> Lane:
+    """The lanes of members that have not begun, filled up to a tile a device."""
+    filled = padded(members, ready.lanes)
+    init = functools.partial(ready.compiled.init, np.array([m.seed for m in filled], np.uint32))
+    return _guarded(session, ready, "init", init, stack_hparams([m.hparams for m in filled]))
+
+
+def _guarded(session: Session, ready: Ready, what: str, run: Callable[[Any], Any], given: Any) -> Any:
+    """The first call of each of a group's programs waits, so that what does not fit in memory is known."""
+    key = ready.group.id, ready.lanes, what
+    with session.computing():
+        if key in session.proven:
+            return run(given)
+        with exhaustion.noticed():
+            found = jax.block_until_ready(run(given))
     session.proven.add(key)
     return found
 
