@@ -56,7 +56,9 @@ weights
 test
     `trial`, `seed`, `epoch`, `metrics` {name: number}.
 receipt
-    Whatever the engine measured.
+    Whatever the engine measured; among it `seconds` (of the session, from its journal on) with those of compiling, of
+    measuring widths, of running and of the host alone, `staging_seconds` before it, `busy` (the share of lane-steps that
+    were a live member's) and, of ten seconds of running and more, `peak_share` (of the machine's matrix products).
 """
 
 from __future__ import annotations

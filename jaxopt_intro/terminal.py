@@ -173,6 +173,10 @@ class Terminal:
             f"training {receipt['members_per_second']:.2f} trials/s, {receipt['examples_per_second']:,.0f} examples/s; "
             f"{receipt['busy']:.0%} of the work went into live trials"
         )
+        if share := receipt.get("peak_share"):
+            self._console.print(f"  {share:.1%} of the measured peak of this machine's matrix products")
+        if (staging := receipt.get("staging_seconds", 0.0)) > 1:
+            self._console.print(f"  before that {staging:.1f} s to find out what is traced and what is compiled")
         for group in receipt["groups"]:
             rates, devices = {int(width): rate for width, rate in group["rates"].items()}, group["devices"]
             lanes = f"{group['width'] * devices} side by side" + (f" on {devices} devices" if devices > 1 else "")

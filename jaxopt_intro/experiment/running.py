@@ -29,15 +29,17 @@ from jaxopt_intro.experiment.loading import describe_data
 from jaxopt_intro.models import layers
 from jaxopt_intro.results import notebook
 from jaxopt_intro.results.dataset import changes_of, in_force
-from jaxopt_intro.sweeps import engine, executables, keeping
+from jaxopt_intro.sweeps import engine, executables, keeping, peak
 from jaxopt_intro.sweeps.job import Group, Job
 from jaxopt_intro.sweeps.population import AVERAGE
 from jaxopt_intro.sweeps.pruning import Pruner
 from jaxopt_intro.sweeps.searchers import Searcher
 from jaxopt_intro.sweeps.session import Session
+from jaxopt_intro.sweeps.sharding import Devices
 from jaxopt_intro.sweeps.space import Trial
 
 _OF_PLAN = ("width", "devices", "rates", "why", "memory", "convolutions", "other_convolutions")
+PEAK_SECONDS = 10.0  # of running, from which on measuring the peak is worth its second
 _OF_SEARCH = ("numbers", "choices", "search")
 Listener = Callable[[dict[str, Any]], None]
 
@@ -104,7 +106,7 @@ def sweep(
         >>> found.sizes["trial"], found.status.values.ravel().tolist()
         (3, ['finished', 'finished', 'finished'])
     """
-    listener = listener or notebook.listener() or (lambda record: None)
+    begin, listener = time.perf_counter(), listener or notebook.listener() or (lambda record: None)
     every = checking.checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
     search = trials if isinstance(trials, Searcher) else None
     limits = checking.limits(max_time, max_failures)
@@ -138,6 +140,7 @@ def sweep(
     with journal.Journal(directory) as writer:
         past = journal.read(directory)
         session = Session(directory, writer, past, listener, limits=limits)
+        staging = time.perf_counter() - begin
         searching.check_limit(max_trials, session.asks)
         _same_width(width, session.plans, None if search else [group.id for group in groups])
         with session.signals(), executables.kept_on_disk():
@@ -162,7 +165,7 @@ def sweep(
             if test:
                 _test_chosen(session, dataset, programs, staged, job)
             if session.lane_steps or not any(r["type"] == "receipt" for r in past):
-                session.emit(_receipt(session, groups))
+                session.emit(_receipt(session, groups, dataset, staging))
     return results.open(directory)
 
 
@@ -371,14 +374,16 @@ def _test_chosen(
         session.emit({"type": "test", "trial": chosen.id, "seed": seed, "epoch": epoch, "metrics": metrics})
 
 
-def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
+def _receipt(session: Session, groups: list[Group], dataset: Dataset, staging: float) -> dict[str, Any]:
     """What this session did, how fast, and why."""
     seconds = session.elapsed()
     running = max(seconds - session.compile_seconds - session.measuring_seconds, 1e-9)
     examples = session.useful_examples
+    planned = [group for group in groups if group.id in session.plans]  # a limit may have ended the sweep before
     return {
         "type": "receipt",
         "device": device_description(),
+        "staging_seconds": round(staging, 3),
         "seconds": round(seconds, 3),
         "compile_seconds": round(session.compile_seconds, 3),
         "measuring_seconds": round(session.measuring_seconds, 3),
@@ -388,7 +393,8 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
         "members": sum(len(g.members) for g in groups),
         "members_per_second": (session.finished - session.finished_before) / running,
         "examples_per_second": examples / running,
-        "busy": session.useful_steps / max(session.lane_steps, 1),
+        "busy": session.steps_of.total() / max(session.lane_steps, 1),
+        "peak_share": _peak_share(session, planned, dataset, running) if running > PEAK_SECONDS else None,
         "groups": [
             {
                 "group": group.id,
@@ -396,7 +402,15 @@ def _receipt(session: Session, groups: list[Group]) -> dict[str, Any]:
                 "members": len(group.members),
                 **{key: session.plans[group.id].get(key, "" if key == "memory" else []) for key in _OF_PLAN},
             }
-            for group in groups
-            if group.id in session.plans  # a limit may have ended the sweep before
+            for group in planned
         ],
     }
+
+
+def _peak_share(session: Session, groups: list[Group], dataset: Dataset, seconds: float) -> float | None:
+    """The matrix products of live members in a second, as a share of what the same devices can do."""
+    if not groups:
+        return None
+    done = sum(session.steps_of[group.id] * peak.of_a_step(group, dataset.train) for group in groups)
+    devices = max(session.plans[group.id]["devices"] for group in groups)
+    return done / seconds / peak.measured(Devices(devices))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +64,8 @@ class Session:
         self._behind: Callable[[], None] | None = None
         self.stopping = False
         self.done = self.total = self.members = 0
-        self.lane_steps = self.useful_steps = self.useful_examples = 0
+        self.lane_steps = self.useful_examples = 0
+        self.steps_of: Counter[str] = Counter()  # those of live members, for each group
         self.finished = self.finished_before = 0
         self.compile_seconds = self.measuring_seconds = self.computing_seconds = 0.0
         self.ended: dict[tuple[str, int], dict[str, Any]] = {}

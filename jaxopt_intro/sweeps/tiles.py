@@ -97,7 +97,7 @@ def run_tile(
     first_piece, totals, seen = start.piece, start.totals, Seen(len(members))
     lanes = _fresh(session, ready, members) if start.lanes is None else start.lanes
     if totals:
-        session.useful_steps -= int(totals["steps"][: len(members)].sum())  # counted by the session that did them
+        session.steps_of[group.id] -= int(totals["steps"][: len(members)].sum())  # counted by the session that did them
     number = start.round
     while number < until:
         rows, offset = indices(job, group, number, seed), 0
@@ -166,7 +166,7 @@ def _recording(
         shown |= {f"valid_{name}": np.where(over, np.nan, value) for name, value in values.items()}
         seen.metrics, seen.failed, seen.stopped = values, failed, stopped_at > 0
         session.failing.update(m.pair for m, bad in zip(members, failed, strict=True) if bad)
-        session.useful_steps += int(steps.sum())
+        session.steps_of[group.id] += int(steps.sum())
         session.useful_examples += int(steps.sum()) * group.batch_size
         session.done += len(members)
         session.emit(
