@@ -55,10 +55,12 @@ weights
     one wins.
 test
     `trial`, `seed`, `epoch`, `metrics` {name: number}.
+finalists
+    `directory` (relative to the run) of finalists whose best was measured on the test split.
 receipt
     Whatever the engine measured; among it `seconds` (of the session, from its journal on) with those of compiling, of
-    measuring widths, of running and of the host alone, `staging_seconds` before it, `busy` (the share of lane-steps that
-    were a live member's) and, of ten seconds of running and more, `peak_share` (of the machine's matrix products).
+    measuring widths, of running and of the host alone, `staging_seconds` before it, `busy` (the share of lane-steps
+    that were a live member's) and, of ten seconds of running and more, `peak_share` (of matrix products).
 """
 
 from __future__ import annotations

@@ -114,6 +114,7 @@ class Terminal:
         if not self._trained:
             self._console.print("nothing was left to do: all trials of this run have ended before")
         run = dataset.attrs["run"]
+        self._limit(run, dataset.sizes["trial"])
         self.table(dataset, 10)
         records = journal.read(run)
         receipt = [r for r in records if r["type"] == "receipt"][-1]
@@ -123,7 +124,7 @@ class Terminal:
             self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
             return 1
         left = not [r for r in records if r["type"] == "run"][-1].get("test", True)
-        self._test(dataset, left=left)
+        self._test(dataset, left=left, looked=[r["directory"] for r in records if r["type"] == "finalists"])
         picture = Path(run) / "sweep.png"
         results.plots.overview(dataset).savefig(picture, dpi=150)
         report = results.report(run)
@@ -132,6 +133,13 @@ class Terminal:
         self._console.print(f"is the best lucky? jaxopt-intro finalists {run}{again}", markup=False)
         self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
         return 0
+
+    def _limit(self, run: str, trials: int) -> None:
+        """Says that a limit was what ended the run."""
+        most = [r for r in journal.read(run) if r["type"] == "run"][-1].get("max_trials")
+        if most is not None and trials >= most:
+            more = f"jaxopt-intro sweep {run} --max-trials N"
+            self._console.print(f"ended by --max-trials {most}; with more of them: {more}", markup=False)
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:
         """Shows the best trials; what is the same for all of them is left out."""
@@ -189,11 +197,12 @@ class Terminal:
             for line in _convolutions(group):
                 self._console.print(f"    {line}", markup=False)
 
-    def _test(self, dataset: xarray.Dataset, *, left: bool) -> None:
+    def _test(self, dataset: xarray.Dataset, *, left: bool, looked: list[str]) -> None:
         tested = [str(name) for name in dataset.data_vars if str(name).startswith("test_")]
         if left:
-            again = " again" if tested else ""
-            self._console.print(f"the test split was not touched{again} (--no-test): that is left to finalists")
+            again = " again" if tested or looked else ""
+            whose = "those in " + " and ".join(looked) + " have looked at it" if looked else "that is left to finalists"
+            self._console.print(f"the test split was not touched{again} (--no-test): {whose}", markup=False)
             return
         if not tested:
             return
@@ -203,7 +212,9 @@ class Terminal:
         seeds = values[np.isfinite(values)]
         others = int(np.isfinite(dataset[name].values).any(axis=1).sum()) - bool(len(seeds))
         if others:
-            self._console.print(f"the test split was touched {others} times before, by trials chosen then")
+            self._console.print(
+                f"the test split was touched {others} time{'s' * (others > 1)} before, by trials chosen then"
+            )
         if not len(seeds):
             self._console.print("the best trial of this run was not asked for now, so the test split was not touched")
             return

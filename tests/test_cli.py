@@ -165,9 +165,13 @@ def test_a_time_that_is_none_is_refused(text):
 def test_more_trials_than_a_limit_let_through_can_be_asked_for_later(capsys, tmp_path):
     where = str(tmp_path / "run")
     limited = ["--random", "5", "--max-trials", "2", "--directory", where]
-    assert run(capsys, *SGD, *RATES, *limited)[0] == 0
+    code, output, _ = run(capsys, *SGD, *RATES, *limited)
+    assert code == 0
+    assert f"ended by --max-trials 2; with more of them: jaxopt-intro sweep {where} --max-trials N" in output
     for most in ("3", "9"):
-        assert run(capsys, "sweep", where, "--max-trials", most)[0] == 0
+        code, output, _ = run(capsys, "sweep", where, "--max-trials", most)
+        assert code == 0
+    assert "ended by --max-trials" not in output
     found = results.open(where)
     assert (found.status == "finished").all()
     drawn = Space(learning_rate=log_uniform(1e-3, 1.0)).random(5)

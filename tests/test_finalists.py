@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -177,6 +178,12 @@ def test_what_cannot_have_finalists_says_so(run, tmp_path):
             finalists(run, **wrong, data=DATA)
     with pytest.raises(ValueError, match="arrays in memory"):
         finalists(run)
+    shutil.copytree(run, tmp_path / "interrupted")
+    records = (tmp_path / "interrupted" / "journal.jsonl").read_text().splitlines(keepends=True)
+    told = "".join(line for line in records if '"receipt"' not in line)
+    (tmp_path / "interrupted" / "journal.jsonl").write_text(told)
+    with pytest.raises(ValueError, match="expected a run that is through"):
+        finalists(tmp_path / "interrupted", data=DATA)
     sweep(EXPERIMENT, TRIALS[:4], directory=tmp_path / "pbt", width=4, pruner=pruning.pbt())
     with pytest.raises(ValueError, match="took over each other's weights"):
         finalists(tmp_path / "pbt", data=DATA)
@@ -226,8 +233,11 @@ def test_a_search_can_leave_the_test_split_to_its_finalists(run, found, tmp_path
     chosen = finalists(directory, k=2, replicates=2, data=DATA)
     assert {record["trial"] for record in of(chosen.attrs["run"], "test")} == {chosen.attrs["chosen"]}
     assert "not the first look" not in chosen.attrs["words"]
+    assert "not the first look" not in finalists(directory, k=2, replicates=2, data=DATA).attrs["words"]
+    others = finalists(directory, k=2, replicates=2, data=DATA, directory=tmp_path / "others")
+    assert "not the first look at the test split: 1 had been measured there" in others.attrs["words"]
     tested = len({record["trial"] for record in of(run, "test")})
-    assert f"not the first look at the test split: the search had measured {tested} of" in found.attrs["words"]
+    assert f"not the first look at the test split: {tested} had been measured there" in found.attrs["words"]
 
 
 def test_the_command_leaves_the_test_split_alone_and_says_who_looks_at_it(tmp_path, capsys):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import xarray
 from jaxopt_intro import journal, results
 from jaxopt_intro.experiment import reopening, running
 from jaxopt_intro.experiment.reopening import Past
+from jaxopt_intro.results.progress import Progress, advance
 from jaxopt_intro.sweeps.pruning import pruner_of
 
 LEVEL = 0.95
@@ -84,6 +85,7 @@ def finalists(
             raise ValueError(f"finalists: got {name}={value!r}; expected a whole number of at least {least}.")
     past = reopening.reopen(run, parts=parts, data=data)
     _stand_alone(past)
+    _ended(past)
     found = results.summary(results.open(run))
     best = found.isel(trial=np.argsort(found["rank"].values)[:k])
     best = best.isel(trial=np.isfinite(best.score.values))
@@ -101,7 +103,7 @@ def finalists(
         listener=listener,
     )  # fmt: skip
     tested = len({record["trial"] for record in past.records if record["type"] == "test"})
-    return compare(again, trials, best.score.values, tested_before=tested)
+    return compare(again, trials, best.score.values, tested_before=tested + _looked(path, to, past.records))
 
 
 def compare(
@@ -113,7 +115,7 @@ def compare(
         dataset: Theirs, as `results.open` gives it.
         search_trials: Their ids in the search.
         search_scores: Their scores there.
-        tested_before: How many trials the search has measured on the test split.
+        tested_before: How many trials the search, and other finalists of it, have measured on the test split.
 
     Raises:
         ValueError: All have failed.
@@ -186,6 +188,27 @@ def _stand_alone(past: Past) -> None:
         )
 
 
+def _ended(past: Past) -> None:
+    """Refuses a run that goes on: finalists of a part of it would use up the test split."""
+    progress, run = advance(Progress(), past.records), os.fspath(past.directory)
+    if not progress.finished:
+        ended = f"{len(progress.ended)} of the {len(progress.done)} members asked for so far have ended"
+        raise ValueError(
+            f"finalists: got {run!r}, of which {ended}; expected a run that is through, since the test split is looked "
+            f"at once. Go on with it: jaxopt-intro sweep {run}"
+        )
+
+
+def _looked(run: Path, finalists: Path, records: Sequence[Mapping[str, Any]]) -> int:
+    """How many other finalists of a run were there before; the journal remembers these, too."""
+    known = {record["directory"] for record in records if record["type"] == "finalists"}
+    own = os.path.relpath(finalists.absolute(), run)
+    if own not in known:
+        with journal.Journal(run) as writer:
+            writer.append({"type": "finalists", "directory": own})
+    return len(known - {own})
+
+
 def _same(directory: Path, about: Mapping[str, Any]) -> None:
     """Refuses a directory with something else: other finalists would let the test split choose again."""
     if not (directory / "journal.jsonl").exists():
@@ -228,6 +251,6 @@ def _words(found: xarray.Dataset) -> Iterator[str]:
         yield f"{name} of the best: {values.mean():.4f} ± {error:.4f}"
     if before := found.attrs["tested_before"]:
         yield (
-            f"not the first look at the test split: the search had measured {before} of its trials there (a sweep with "
-            "test=False, or --no-test, leaves it to finalists)"
+            f"not the first look at the test split: {before} had been measured there, by the search or by other "
+            "finalists (a sweep with test=False, or --no-test, leaves it to finalists)"
         )
