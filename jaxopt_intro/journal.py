@@ -21,8 +21,9 @@ run
     `format` (1), `time` (ISO 8601), `versions`, `device`, `settings` (of JAX), `experiment`, `objective`
     (`name`, and `direction`: max or min), `data`, `trials` (how many this session was asked), `methods` {role and name
     of a part: whom to cite}, `search` (what trials were drawn from, as experiment files have it), `pruner` (its name
-    and numbers, or null), `test` (false: the test split is left to finalists); where it is about another run `replay`
-    or `finalists`, with that `run`. The first record; one more at each resume, and the last one wins.
+    and numbers, or null), `left_out` (how many trials `max_trials` left out), `test` (false: the test split is left to
+    finalists); where it is about another run `replay` or `finalists`, with that `run`. The first record; one more at
+    each resume, and the last one wins.
 trial
     `trial` (its id), `hparams` {name: number}, `choices` {name: label}, `values` {name: the option, callables by
     where they are found}, `fixed` (numbers that are compiled) and `compiled` {name: why}, `group`, `seeds`

@@ -114,16 +114,19 @@ class Terminal:
         if not self._trained:
             self._console.print("nothing was left to do: all trials of this run have ended before")
         run = dataset.attrs["run"]
-        self._limit(run, dataset.sizes["trial"])
-        self.table(dataset, 10)
         records = journal.read(run)
+        asked = [r for r in records if r["type"] == "run"][-1]
+        if out := asked.get("left_out"):
+            more = f"--max-trials {asked['max_trials']} left out {out}; with more of them"
+            self._console.print(f"{more}: jaxopt-intro sweep {run} --max-trials N", markup=False)
+        self.table(dataset, 10)
         receipt = [r for r in records if r["type"] == "receipt"][-1]
         self.receipt(receipt, {r["group"]: r for r in records if r["type"] == "plan"})
         if not np.isfinite(dataset.score.values).any():
             self._console.print(f"report: {results.report(run)}", markup=False)
             self._console.print(f"no trial finished; lower the learning rates. run: {run}", markup=False)
             return 1
-        left = not [r for r in records if r["type"] == "run"][-1].get("test", True)
+        left = not asked.get("test", True)
         self._test(dataset, left=left, looked=[r["directory"] for r in records if r["type"] == "finalists"])
         picture = Path(run) / "sweep.png"
         results.plots.overview(dataset).savefig(picture, dpi=150)
@@ -133,13 +136,6 @@ class Terminal:
         self._console.print(f"is the best lucky? jaxopt-intro finalists {run}{again}", markup=False)
         self._console.print(f"next: jaxopt-intro show {run} --top 20", markup=False)
         return 0
-
-    def _limit(self, run: str, trials: int) -> None:
-        """Says that a limit was what ended the run."""
-        most = [r for r in journal.read(run) if r["type"] == "run"][-1].get("max_trials")
-        if most is not None and trials >= most:
-            more = f"jaxopt-intro sweep {run} --max-trials N"
-            self._console.print(f"ended by --max-trials {most}; with more of them: {more}", markup=False)
 
     def table(self, dataset: xarray.Dataset, count: int) -> None:
         """Shows the best trials; what is the same for all of them is left out."""

@@ -107,8 +107,8 @@ def sweep(
         (3, ['finished', 'finished', 'finished'])
     """
     begin, listener = time.perf_counter(), listener or notebook.listener() or (lambda record: None)
-    every = checking.checked(trials, replicates, {"width": width, "max_trials": max_trials})[:max_trials]
-    search = trials if isinstance(trials, Searcher) else None
+    wanted = checking.checked(trials, replicates, {"width": width, "max_trials": max_trials})
+    every, search = wanted[:max_trials], trials if isinstance(trials, Searcher) else None
     limits = checking.limits(max_time, max_failures)
     layers.check_ways(convolutions or {})
     asked = {**getattr(trials, "asked", {}), "replicates": replicates}
@@ -150,6 +150,7 @@ def sweep(
             of_search = {name: asked[name] for name in _OF_SEARCH if name in asked}
             test = test and all(r.get("test", True) for r in past if r["type"] == "run")
             record |= {"trials": len(staged), "replicates": replicates, "max_trials": max_trials, "test": test}
+            record["left_out"] = searching.left_out(search, max_trials) if search else len(wanted) - len(every)
             session.emit({**record, "pruner": asked.get("pruner"), "search": of_search, **(about or {})})
             files.write(directory / files.NAME, experiment, asked)
             _emit_trials(session, staged, groups)

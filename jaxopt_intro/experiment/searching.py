@@ -106,6 +106,12 @@ class Asked:
         return Told(self._trials[trial], status if known or status != "finished" else "failed", value)
 
 
+def left_out(searcher: Searcher, most: int | None) -> int:
+    """Returns how many of the trials of a searcher's own budget a limit leaves out; 0 where it has no budget."""
+    budget = searcher.asked.get("search", {}).get("trials", 0)
+    return 0 if most is None else max(0, budget - most)
+
+
 def check_limit(most: int | None, asks: Sequence[Mapping[str, Any]]) -> None:
     """Refuses to want fewer trials than a searcher was asked for before: a resumed search asks again for all of them.
 

@@ -13,7 +13,7 @@ from jaxopt_intro.sweeps.sharding import Devices
 from jaxopt_intro.typing import Batch
 
 _SIDES = {"cpu": 1024}
-_SIDE = 8192
+_SIDE = 4096  # 200 MB in all, which a sweep leaves free
 _TURNS = 5
 
 
